@@ -1,0 +1,56 @@
+"""The one table of reason codes: why an input was skipped, what was found in a value.
+
+``docs/reasons.md`` is generated from it. A code is a promise to whoever scripts against a report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["REASONS", "Reason"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What one code means."""
+
+    kind: Literal["skipped", "held", "finding", "check"]
+    """An input left out, a study held back, a finding of the mapping, a finding of the check."""
+    failure: bool
+    """Whether it makes the run exit 1 (skipped and held only)."""
+    meaning: str
+    action: str
+    """What a person can do about it."""
+
+
+REASONS: dict[str, Reason] = {
+    # inputs that are left out
+    "not-dicom": Reason("skipped", False, "The file is no DICOM object.", "Nothing; leave it out of the input to silence it."),
+    "empty": Reason("skipped", True, "The file has no bytes.", "Export or send the object again."),
+    "truncated-header": Reason("skipped", True, "The file ends before its header does.", "Export or send the object again."),
+    "no-study-uid": Reason("skipped", True, "The object has no Study Instance UID.", "Repair the object at its source."),
+    "no-series-uid": Reason("skipped", True, "The object has no Series Instance UID.", "Repair the object at its source."),
+    "no-sop-uid": Reason("skipped", True, "The object has no SOP Instance UID or no SOP Class UID.", "Repair the object at its source."),
+    "invalid-uid": Reason("skipped", True, "A UID of the object breaks the rules of PS3.5 section 9 (or does not fit a FHIR id).", "Repair the object at its source."),
+    "not-an-instance": Reason("skipped", False, "A DICOM object that is no composite instance of a study.", "Nothing."),
+    "dicomdir": Reason("skipped", False, "A DICOMDIR: an index, never an instance itself.", "Nothing; the files beside it are read."),
+    "duplicate": Reason("skipped", False, "The same instance with the same content was read before.", "Nothing."),
+    "duplicate-differs": Reason("finding", False, "The same SOP Instance UID came with different content; one of them is used.", "Find out which copy is right and leave the other out."),
+    "too-deep": Reason("skipped", True, "Sequences are nested deeper than any real object needs.", "Look at where the file came from; it may be hostile."),
+    "inflate-limit": Reason("skipped", True, "Compressed data inflates beyond the limit.", "Look at where the file came from; it may be hostile."),
+    "unreadable-member": Reason("skipped", True, "A member of an archive cannot be read.", "Make the archive again."),
+    "unreadable-archive": Reason("skipped", True, "An archive cannot be read.", "Make the archive again."),
+    "encrypted-member": Reason("skipped", True, "A member of an archive is encrypted.", "Unpack it and convert the folder."),
+    "malformed": Reason("skipped", True, "The header breaks DICOM's encoding rules and cannot be read.", "Repair the object at its source."),
+    "permission-denied": Reason("skipped", True, "The file may not be read by this user.", "Run as a user who may read it."),
+    "read-error": Reason("skipped", True, "The system failed to read the file.", "Look at the disk or network share."),
+    "symbolic-link": Reason("skipped", False, "A symbolic link, not followed.", "Name its target as an input."),
+    "special-file": Reason("skipped", False, "A pipe, socket or device.", "Nothing."),
+    "changed-while-reading": Reason("skipped", True, "The file changed while it was read.", "Run again, or use --ignore-changed."),
+    "filtered": Reason("skipped", False, "Left out by a filter of the command line.", "Nothing."),
+    # studies that are held back
+    "patient-conflict": Reason("held", True, "Two patients in one study: it is published for nobody.", "Find out whose study it is and leave the other objects out."),
+    "patient-mismatch": Reason("held", True, "One patient key with two different people behind it: the studies are held.", "Find out which record is right."),
+}
+"""Code to meaning, in the order of ``docs/reasons.md``."""

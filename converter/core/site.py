@@ -1,0 +1,115 @@
+"""What a hospital configures: identifier systems, organisation, time zone, endpoints.
+
+Read from ``[site]`` of ``dcm2fhir.toml`` or of a site's profile file; unknown keys are errors. Nothing
+here has a hospital's value as its default.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["AccessionSettings", "Coding", "EncounterSettings", "EndpointSettings", "IdentifierSystem", "OrganizationSettings", "PatientSettings", "Site"]
+
+
+class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Coding(_Settings):
+    """A coded value."""
+
+    system: str
+    code: str
+    display: str = ""
+
+
+class IdentifierSystem(_Settings):
+    """How identifiers of one issuer are written."""
+
+    system: str
+    type: str = ""
+    """Code of HL7 table v2-0203, such as ``MR`` or ``NH``."""
+    check: Literal["", "nhs-number"] = ""
+    """Check digit that a value must pass to be written under this system."""
+
+
+class PatientSettings(_Settings):
+    """``[site.patient]``."""
+
+    system: str = ""
+    """System of a PatientID that states no issuer."""
+    type: str = "MR"
+    name_use: Literal["", "usual", "official", "temp", "nickname", "anonymous", "old", "maiden"] = "usual"
+    issuers: dict[str, IdentifierSystem] = {}
+    """IssuerOfPatientID text (exact, trimmed) to system."""
+    subject: Literal["Patient", "Device"] = "Patient"
+    """Subject of a study in which every instance is quality control (0028,0300); Device is not IPS."""
+
+
+class AccessionSettings(_Settings):
+    """``[site.accession]``."""
+
+    system: str = ""
+    assigner_system: str = ""
+    assigner_value: str = ""
+    """Identifier of the assigner, such as an ODS code."""
+    assigner_display: str = ""
+
+
+class EncounterSettings(_Settings):
+    """``[site.encounter]``."""
+
+    system: str = ""
+    """System of an AdmissionID that states no issuer."""
+    missing: Literal["omit", "data-absent-reason"] = "omit"
+    """What a study without an AdmissionID gets; UK Core wants ``omit``."""
+    status: str = ""
+    encounter_class: Coding | None = None
+    """An Encounter resource is made only where both are configured: DICOM has neither."""
+
+
+class EndpointSettings(_Settings):
+    """``[site.endpoint]``."""
+
+    wado_rs: str = ""
+    """Base URL of the DICOMweb service, without ``/studies``."""
+    viewer: str = ""
+    """URL template of a viewer, with ``{StudyInstanceUID}``."""
+    name: str = ""
+
+
+class OrganizationSettings(_Settings):
+    """``[site.organization]``: who runs the equipment and assigns local identifiers."""
+
+    system: str = ""
+    value: str = ""
+    name: str = ""
+
+
+class Site(_Settings):
+    """``[site]``."""
+
+    timezone: str = ""
+    """IANA name for studies without (0008,0201); empty: date only."""
+    charset: str = ""
+    """SpecificCharacterSet assumed for non-ASCII text of objects that state none, such as ``ISO_IR 100``."""
+    keep_fractions: bool = False
+    """Keep fractions of a second."""
+    sct_display: bool = False
+    """Write displays beside SNOMED CT codes (off: DICOM's meanings are no SNOMED descriptions)."""
+    patient: PatientSettings = PatientSettings()
+    accession: AccessionSettings = AccessionSettings()
+    encounter: EncounterSettings = EncounterSettings()
+    endpoint: EndpointSettings = EndpointSettings()
+    organization: OrganizationSettings = OrganizationSettings()
+    practitioner_systems: dict[str, str] = {}
+    """Coding scheme of a person's identification code (0040,1101) to identifier system."""
+    order_systems: dict[str, str] = {}
+    """Order placer or filler issuer (local namespace) to identifier system."""
+    coding_schemes: dict[str, str] = {}
+    """Coding Scheme Designator to code system URI, beside the shipped table."""
+    service_request_status: str = "unknown"
+    identity_key: str = ""
+    """Key that makes person ids unguessable (HMAC); from a file, never in a log."""

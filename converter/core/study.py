@@ -1,0 +1,212 @@
+"""A study as the store gives it: blocks of instances, assembled, de-duplicated and sorted.
+
+A `Block` holds instances of one series in columns: attributes that are the same in all stand once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from converter.core.header import Header, digest
+from converter.core.issues import Issue
+
+__all__ = ["Block", "Instance", "Row", "Series", "Study", "assemble", "pack", "pack_block", "unpack_block"]
+
+
+class Row(msgspec.Struct, array_like=True, gc=False):
+    """One instance in a block."""
+
+    sop_instance_uid: str
+    """SOP Instance UID, checked when read."""
+    digest: bytes
+    """`converter.core.header.digest` of the whole header."""
+    source: str
+    """Where it came from: input path, or ``archive.zip!/member``. May name a patient: never logged."""
+    findings: list[str]
+    """Codes found while reading, such as ``truncated``."""
+    values: list[bytes | None]
+    """Values of the block's varying tags, in their order; ``None`` where absent."""
+
+
+class Block(msgspec.Struct, array_like=True):
+    """Instances of one series, in columns."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    shared: dict[int, bytes]
+    """Attributes that are the same in every row."""
+    tags: list[int]
+    """Tags in which the rows differ, sorted."""
+    rows: list[Row]
+
+    def header(self, index: int) -> Header:
+        """Whole header of one row."""
+        header = dict(self.shared)
+        for tag, value in zip(self.tags, self.rows[index].values, strict=True):
+            if value is not None:
+                header[tag] = value
+        return header
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Block)
+
+
+def pack_block(block: Block) -> bytes:
+    """Serialise a block for the store."""
+    return _encoder.encode(block)
+
+
+def unpack_block(data: bytes) -> Block:
+    """Read back what `pack_block` wrote.
+
+    Raises
+    ------
+    msgspec.MsgspecError
+        The bytes are no block.
+    """
+    return _decoder.decode(data)
+
+
+def pack(
+    study_instance_uid: str,
+    series_instance_uid: str,
+    instances: Sequence[tuple[str, Header, str, Sequence[str]]],
+) -> Block:
+    """Make a block of (SOP Instance UID, header, source, findings) of one series.
+
+    Parameters
+    ----------
+    study_instance_uid, series_instance_uid : str
+    instances : sequence of (str, Header, str, sequence of str)
+        At least one.
+    """
+    first = instances[0][1]
+    shared = dict(first)
+    tags: set[int] = set()
+    for _, header, _, _ in instances[1:]:
+        if header.keys() != first.keys():
+            tags.update(header.keys() ^ first.keys())
+        for tag, value in header.items():
+            if shared.get(tag) != value:
+                tags.add(tag)
+    for tag in tags:
+        shared.pop(tag, None)
+    order = sorted(tags)
+    rows = [
+        Row(uid, digest(header), source, list(findings), [header.get(tag) for tag in order])
+        for uid, header, source, findings in instances
+    ]
+    return Block(study_instance_uid, series_instance_uid, shared, order, rows)
+
+
+class Instance(msgspec.Struct, gc=False):
+    """One instance of a series: a row of a block."""
+
+    uid: str
+    block: Block
+    row: Row
+
+    def get(self, tag: int) -> bytes | None:
+        """Value of one attribute, or ``None``."""
+        value = self.block.shared.get(tag)
+        if value is None and tag in self.block.tags:
+            return self.row.values[self.block.tags.index(tag)]
+        return value
+
+
+@dataclass(slots=True)
+class Series:
+    """Instances of one series, sorted by UID (the engine sorts by number)."""
+
+    uid: str
+    instances: list[Instance]
+
+    def tally(self, tags: Sequence[int]) -> Counter[tuple[bytes | None, ...]]:
+        """Count the distinct value tuples of some attributes over the instances."""
+        counter: Counter[tuple[bytes | None, ...]] = Counter()
+        plans: dict[int, tuple[list[bytes | None], list[tuple[int, int]]]] = {}
+        for instance in self.instances:
+            block = instance.block
+            plan = plans.get(id(block))
+            if plan is None:
+                base = [block.shared.get(tag) for tag in tags]
+                where = {tag: index for index, tag in enumerate(block.tags)}
+                vary = [(i, where[tag]) for i, tag in enumerate(tags) if tag in where]
+                plan = plans[id(block)] = (base, vary)
+            base, vary = plan
+            if vary:
+                key = base.copy()
+                values = instance.row.values
+                for i, column in vary:
+                    key[i] = values[column]
+                counter[tuple(key)] += 1
+            else:
+                counter[tuple(base)] += 1
+        return counter
+
+
+@dataclass(slots=True)
+class Study:
+    """A whole study, as far as the store holds it."""
+
+    uid: str
+    series: list[Series]
+    issues: list[Issue] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
+    """Sources of identical copies that were left out (reason ``duplicate``)."""
+    replaced: list[str] = field(default_factory=list)
+    """Sources of differing copies that were left out (reason ``duplicate-differs``)."""
+
+    def __iter__(self) -> Iterator[Series]:
+        return iter(self.series)
+
+    @property
+    def count(self) -> int:
+        """Number of instances."""
+        return sum(len(series.instances) for series in self.series)
+
+
+def assemble(study_instance_uid: str, blocks: Iterable[Block]) -> Study:
+    """Assemble blocks into a study, each SOP Instance UID once.
+
+    Of two instances of one UID the smaller (digest, series UID, source) stands, so that the order of
+    files changes nothing; where they differ in content that is a finding.
+    """
+    chosen: dict[str, tuple[bytes, str, str, Block, Row]] = {}
+    study = Study(study_instance_uid, [])
+    for block in blocks:
+        for row in block.rows:
+            entry = (row.digest, block.series_instance_uid, row.source, block, row)
+            held = chosen.get(row.sop_instance_uid)
+            if held is None:
+                chosen[row.sop_instance_uid] = entry
+                continue
+            kept, dropped = (entry, held) if entry[:3] < held[:3] else (held, entry)
+            chosen[row.sop_instance_uid] = kept
+            if kept[0] == dropped[0]:
+                study.duplicates.append(dropped[2])
+            else:
+                study.replaced.append(dropped[2])
+                study.issues.append(
+                    Issue(
+                        "warning",
+                        "duplicate-differs",
+                        "ImagingStudy.series.instance",
+                        "SOPInstanceUID",
+                        "The same SOP Instance UID came with different content; one of them is used.",
+                        (row.sop_instance_uid,),
+                    )
+                )
+    by_series: dict[str, list[Instance]] = {}
+    for uid in sorted(chosen):
+        _, series_uid, _, block, row = chosen[uid]
+        by_series.setdefault(series_uid, []).append(Instance(uid, block, row))
+    study.series = [Series(uid, by_series[uid]) for uid in sorted(by_series)]
+    study.duplicates.sort()
+    study.replaced.sort()
+    return study

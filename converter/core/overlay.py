@@ -1,0 +1,121 @@
+"""Mapping files laid over each other: base, profiles, site.
+
+A file is the FHIR tree as TOML tables; a table with ``from``, ``const`` or ``ref`` is a rule. An overlay
+replaces a rule whole or removes it with ``false``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from converter.errors import Fault
+
+__all__ = ["RULE_KEYS", "Layer", "RawRule", "flatten", "lay"]
+
+RULE_KEYS = ("from", "const", "ref")
+"""A table that has one of these is a rule, not a part of the tree."""
+
+Path: TypeAlias = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RawRule:
+    """A rule as written, with the file that wrote it; ``options`` is ``None`` where it is removed."""
+
+    file: str
+    options: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One mapping file, flat."""
+
+    file: str
+    kind: str
+    """``base``, ``profile`` or ``site``."""
+    rules: Mapping[Path, RawRule]
+
+
+def flatten(file: str, kind: str, tree: Mapping[str, Any]) -> tuple[Layer, list[Fault]]:
+    """Flatten the resource tables of one file into rules by path."""
+    faults: list[Fault] = []
+    rules: dict[Path, RawRule] = {}
+
+    def walk(path: Path, value: Any) -> None:
+        if value is False:
+            rules[path] = RawRule(file, None)
+        elif not isinstance(value, Mapping):
+            faults.append(
+                Fault(
+                    file,
+                    ".".join(path),
+                    "expected a rule such as { from = \"Keyword\" }, a table of rules, or false; "
+                    "a fixed value is written { const = ... }",
+                )
+            )
+        elif any(key in value for key in RULE_KEYS):
+            rules[path] = RawRule(file, value)
+        else:
+            if not value:
+                faults.append(Fault(file, ".".join(path), "is empty"))
+            for key, child in value.items():
+                walk((*path, key), child)
+
+    for resource, value in tree.items():
+        if not isinstance(value, Mapping):
+            faults.append(Fault(file, resource, "expected a table of rules"))
+            continue
+        for key, child in value.items():
+            walk((resource, key), child)
+    return Layer(file, kind, rules), faults
+
+
+def lay(layers: list[Layer]) -> tuple[dict[Path, RawRule], list[Fault]]:
+    """Lay layers over each other, first to last.
+
+    Returns
+    -------
+    dict, list of Fault
+        The rules in force, in the order in which paths first appeared, and the faults: two profiles that
+        set one rule differently without a site's decision, a part of a rule overlaid.
+    """
+    faults: list[Fault] = []
+    placed: dict[Path, RawRule] = {}
+    set_by_profile: dict[Path, RawRule] = {}
+    decided = {path for layer in layers if layer.kind == "site" for path in layer.rules}
+    for layer in layers:
+        for path, raw in layer.rules.items():
+            if layer.kind == "profile":
+                other = set_by_profile.setdefault(path, raw)
+                if other.options != raw.options and path not in decided:
+                    faults.append(
+                        Fault(
+                            raw.file,
+                            ".".join(path),
+                            f"{other.file} sets this rule differently; decide it in the site's own file",
+                        )
+                    )
+            for upper in _above(path):
+                held = placed.get(upper)
+                if held is not None and held.options is not None:
+                    faults.append(
+                        Fault(
+                            raw.file,
+                            ".".join(path),
+                            f"{held.file} has one rule for {'.'.join(upper)} as a whole: replace that",
+                        )
+                    )
+            for below in [known for known in placed if known[: len(path)] == path and known != path]:
+                del placed[below]
+            if raw.options is None and path not in placed and layer.kind != "base":
+                if not any(known[: len(path)] == path for earlier in layers for known in earlier.rules if earlier is not layer):
+                    faults.append(Fault(raw.file, ".".join(path), "removes a rule that is not there"))
+            placed[path] = raw
+    return {path: raw for path, raw in placed.items() if raw.options is not None}, faults
+
+
+def _above(path: Path) -> Iterator[Path]:
+    for length in range(2, len(path)):
+        yield path[:length]

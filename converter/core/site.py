@@ -17,7 +17,7 @@ class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     pass
 
 
-class Coding(_Settings):
+class Coding(_Settings, frozen=True):
     """A coded value."""
 
     system: str
@@ -25,7 +25,7 @@ class Coding(_Settings):
     display: str = ""
 
 
-class IdentifierSystem(_Settings):
+class IdentifierSystem(_Settings, frozen=True):
     """How identifiers of one issuer are written."""
 
     system: str
@@ -35,7 +35,7 @@ class IdentifierSystem(_Settings):
     """Check digit that a value must pass to be written under this system."""
 
 
-class PatientSettings(_Settings):
+class PatientSettings(_Settings, frozen=True):
     """``[site.patient]``."""
 
     system: str = ""
@@ -48,7 +48,7 @@ class PatientSettings(_Settings):
     """Subject of a study in which every instance is quality control (0028,0300); Device is not IPS."""
 
 
-class AccessionSettings(_Settings):
+class AccessionSettings(_Settings, frozen=True):
     """``[site.accession]``."""
 
     system: str = ""
@@ -58,7 +58,7 @@ class AccessionSettings(_Settings):
     assigner_display: str = ""
 
 
-class EncounterSettings(_Settings):
+class EncounterSettings(_Settings, frozen=True):
     """``[site.encounter]``."""
 
     system: str = ""
@@ -70,7 +70,7 @@ class EncounterSettings(_Settings):
     """An Encounter resource is made only where both are configured: DICOM has neither."""
 
 
-class EndpointSettings(_Settings):
+class EndpointSettings(_Settings, frozen=True):
     """``[site.endpoint]``."""
 
     wado_rs: str = ""
@@ -80,7 +80,7 @@ class EndpointSettings(_Settings):
     name: str = ""
 
 
-class OrganizationSettings(_Settings):
+class OrganizationSettings(_Settings, frozen=True):
     """``[site.organization]``: who runs the equipment and assigns local identifiers."""
 
     system: str = ""
@@ -88,7 +88,7 @@ class OrganizationSettings(_Settings):
     name: str = ""
 
 
-class Site(_Settings):
+class Site(_Settings, frozen=True):
     """``[site]``."""
 
     timezone: str = ""

@@ -52,5 +52,21 @@ REASONS: dict[str, Reason] = {
     # studies that are held back
     "patient-conflict": Reason("held", True, "Two patients in one study: it is published for nobody.", "Find out whose study it is and leave the other objects out."),
     "patient-mismatch": Reason("held", True, "One patient key with two different people behind it: the studies are held.", "Find out which record is right."),
+    # findings about values and encodings
+    "charset-missing": Reason("finding", False, "Text beyond ASCII in an object that states no character set; read as the site's, as UTF-8 or as Latin-1.", "Set site.charset, or repair the object at its source."),
+    "charset-unknown": Reason("finding", False, "The stated character set is no DICOM term, or does not allow the bytes that stand there.", "Repair the object at its source; look at the text that came out."),
+    "charset-invalid": Reason("finding", False, "Bytes that the stated character set does not have; U+FFFD stands in their place unless they could only be meant one way.", "Repair the object at its source."),
+    "control-character": Reason("finding", False, "Control characters were taken out of a text.", "Nothing, or repair the object at its source."),
+    "value-malformed": Reason("finding", False, "A value breaks the rules of its value representation and was left out.", "Repair the object at its source."),
+    "value-out-of-range": Reason("finding", False, "A number does not fit its value representation or the FHIR element and was left out.", "Repair the object at its source."),
+    "legacy-format": Reason("finding", False, "A date or time in the format of ACR-NEMA (1997.04.24, 14:04:38).", "Nothing."),
+    "partial-date": Reason("finding", False, "A date without its day or month.", "Nothing, or complete it at its source."),
+    "no-time-zone": Reason("finding", False, "A time was left out because nothing tells its offset from UTC.", "Set site.timezone."),
+    "offset-malformed": Reason("finding", False, "TimezoneOffsetFromUTC (0008,0201) is no offset and was not used.", "Repair the object at its source."),
+    "ambiguous-local-time": Reason("finding", False, "A local time that the clocks went through twice; the first is taken.", "Nothing."),
+    "nonexistent-local-time": Reason("finding", False, "A local time that the clocks skipped; the offset before the change is taken.", "Nothing."),
+    "truncated": Reason("finding", False, "The file ends after its header, within the pixel data or another value that is not needed.", "Export or send the object again."),
+    "no-preamble": Reason("finding", False, "The file has no DICOM preamble or no file meta information.", "Nothing."),
+    "unknown-vr": Reason("finding", False, "The header holds a value representation that DICOM does not define.", "Repair the object at its source."),
 }
 """Code to meaning, in the order of ``docs/reasons.md``."""

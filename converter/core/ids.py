@@ -1,7 +1,7 @@
-"""Resource ids: the same thing gets the same id on every machine, in every release.
+r"""Resource ids: the same thing gets the same id on every machine, in every release.
 
 All ids are UUIDv5 (RFC 9562 section 5.5) in one frozen namespace: a DICOM UID of 64 characters takes no
-prefix in a FHIR ``id`` (``[A-Za-z0-9\\-\\.]{1,64}``, FHIR R4 ``datatypes.html#id``). Two things get one id
+prefix in a FHIR ``id`` (``[A-Za-z0-9\-\.]{1,64}``, FHIR R4 ``datatypes.html#id``). Two things get one id
 only where an identifier *with a system* says that they are one; everything else is scoped to its study,
 so the number 123 of two hospitals never becomes one person.
 

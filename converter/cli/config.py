@@ -1,0 +1,178 @@
+"""``dcm2fhir config``: the configuration in force, its faults, and a file to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from converter.cli.common import Command, configuration, option, verbosity
+from converter.cli.output import table
+from converter.errors import ConfigurationError
+
+__all__ = ["config"]
+
+CONFIG = option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    help="Configuration file (default: dcm2fhir.toml here, in $XDG_CONFIG_HOME/dcm2fhir or in /etc/dcm2fhir).",
+)
+
+
+@click.group()
+def config() -> None:
+    """Show, check and start the configuration."""
+
+
+@config.command(
+    cls=Command,
+    examples="""
+    dcm2fhir config show
+    DCM2FHIR_CONVERT__PROFILE=ips dcm2fhir config show --changed
+    """,
+)
+@CONFIG
+@option("--changed", is_flag=True, help="Only what differs from the default.")
+@verbosity
+def show(config_file: str | None, changed: bool, **_: Any) -> None:
+    """Print every key with value and origin; secrets are masked.
+
+    Order of precedence: flag, environment (DCM2FHIR_SECTION__KEY), file, default.
+    """
+    from converter.config import settings_of
+
+    loaded = configuration(config_file, {})
+    rows = [
+        (setting.key, _written(setting.value), setting.origin)
+        for setting in settings_of(loaded)
+        if not changed or setting.origin != "default"
+    ]
+    table(("key", "value", "origin"), rows)
+
+
+@config.command(cls=Command, examples="dcm2fhir config check --config site/dcm2fhir.toml")
+@CONFIG
+@verbosity
+def check(config_file: str | None, **_: Any) -> None:
+    """Read the configuration and tell every fault at once; exit 3 if there is one."""
+    loaded = configuration(config_file, {})
+    where = str(loaded.file) if loaded.file else "no configuration file, defaults only"
+    click.echo(f"ok: {where}")
+
+
+@config.command(cls=Command, examples="dcm2fhir config init dcm2fhir.toml")
+@click.argument("file", type=click.Path(path_type=Path), default="dcm2fhir.toml")
+@verbosity
+def init(file: Path, **_: Any) -> None:
+    """Write a commented configuration file to start from (default: dcm2fhir.toml here)."""
+    write_new(file, TEMPLATE)
+    click.echo(f"wrote {file}: take away the # before what you set, then: dcm2fhir config check")
+
+
+def write_new(file: Path, text: str) -> None:
+    """Write a file that must not stand there yet."""
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError as error:
+        raise ConfigurationError(f"{file} stands there already; name another file") from error
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {file}: {error.strerror}") from error
+
+
+def _written(value: Any) -> str:
+    import msgspec
+
+    if isinstance(value, str):
+        return value
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    if value is None or value == {}:
+        return ""
+    return msgspec.json.encode(value).decode()
+
+
+TEMPLATE = """\
+# Configuration of dcm2fhir. Every key can be left out; a commented key shows its default or an example.
+# Order of precedence: flag, environment (DCM2FHIR_CONVERT__PROFILE=uk-core,ips), this file, default.
+# Paths are relative to this file. `dcm2fhir config check` tells every fault, `config show` every value.
+
+[convert]
+# output = "fhir"                     # folder, file, or "-" for standard output
+# format = "json"                     # json, ndjson, bundle
+# bundle_type = "transaction"         # transaction, batch, collection
+# max_bundle_entries = 100
+# max_file_size = "256MiB"            # of one NDJSON file
+# profile = ["uk-core", "ips"]        # r4, uk-core, ips, or a file such as "./site.toml"
+# patient = "resource"                # resource, reference, logical, contained
+# companions = false                  # make Encounter, ServiceRequest, Practitioner ... as resources
+# instances = "all"                   # "all", "none", or a number
+# mappings = "mappings"               # folder with overlays of the site
+# state = "run.db"                    # keep the study store
+# report = "report.json"
+# redact_paths = false
+# ignore_changed = false
+# strict = false
+# jobs = 0                            # 0: as many as the machine has cores
+# modality = ["CT", "MR"]
+# study_uid = []
+# include = ["*.dcm"]
+# exclude = []
+# ownership = "merge"                 # merge, replace
+# prune = false
+# progress = "auto"                   # auto, never
+
+[log]
+# format = "text"                     # text, json
+
+[identity]
+# key_file = "identity.key"           # makes the ids of persons unguessable; at least 16 characters
+
+[site]
+# timezone = "Europe/London"          # of studies that state no offset (0008,0201); without it: date only
+# charset = "ISO_IR 100"              # of objects with non-ASCII text that state none
+# keep_fractions = false              # fractions of a second
+# sct_display = false                 # displays beside SNOMED CT codes
+
+[site.patient]
+# system = "https://hospital.example/mrn"   # of a PatientID that states no issuer
+# type = "MR"
+# name_use = "usual"
+
+# IssuerOfPatientID as it stands in the DICOM, and what it means
+# [site.patient.issuers.NHS]
+# system = "https://fhir.nhs.uk/Id/nhs-number"
+# type = "NH"
+# check = "nhs-number"
+
+[site.accession]
+# system = "https://hospital.example/accession"
+# assigner_system = "https://fhir.nhs.uk/Id/ods-organization-code"
+# assigner_value = "RXX"
+# assigner_display = "Example Hospital"
+
+[site.encounter]
+# system = "https://hospital.example/visit"
+# missing = "omit"                    # omit, data-absent-reason
+
+[site.organization]
+# system = "https://fhir.nhs.uk/Id/ods-organization-code"
+# value = "RXX"
+# name = "Example Hospital"
+
+[site.endpoint]
+# wado_rs = "https://pacs.hospital.example/dicom-web"
+# viewer = "https://viewer.hospital.example/?study={StudyInstanceUID}"
+# name = "PACS"
+
+[site.practitioner_systems]
+# "99LOCAL" = "https://hospital.example/staff"
+
+[site.order_systems]
+# "RIS" = "https://hospital.example/order"
+
+[site.coding_schemes]
+# "99LOCAL" = "https://hospital.example/codes"
+"""

@@ -1,0 +1,224 @@
+"""``dcm2fhir convert``: files, folders and archives to FHIR."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from converter.cli.common import Command, State, count_or_word, option, size, verbosity
+
+__all__ = ["convert"]
+
+WHAT = "What is read"
+INTO = "What is made of it"
+OUT = "Where it goes"
+HOW = "How the run goes"
+SITE = "The site"
+
+EXAMPLES = """
+# one file a resource, for UK Core and IPS
+dcm2fhir convert scans/ -o fhir/ --profile uk-core --profile ips
+# look first: what is there, what would be skipped, what would not conform
+dcm2fhir convert scans.zip --dry-run --report report.json
+# one transaction bundle to standard output
+dcm2fhir convert study/ -o - --format bundle
+# a list of paths; a kept state makes the next run skip what has not changed
+find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/ --state run.db
+"""
+
+
+@click.command(cls=Command, examples=EXAMPLES)
+@click.argument("inputs", metavar="[INPUT]...", nargs=-1, type=click.Path(path_type=Path))
+@option(
+    "--from-file",
+    metavar="FILE",
+    heading=WHAT,
+    help="Read paths from FILE, one a line; '-' is standard input.",
+)
+@option(
+    "-0",
+    "null",
+    is_flag=True,
+    default=None,
+    heading=WHAT,
+    help="Paths in --from-file end with NUL, not with a line end.",
+)
+@option(
+    "--modality",
+    metavar="CODE",
+    multiple=True,
+    heading=WHAT,
+    help="Only series of this modality, such as CT (repeatable).",
+)
+@option(
+    "--study-uid", metavar="UID", multiple=True, heading=WHAT, help="Only this study (repeatable)."
+)
+@option(
+    "--include",
+    metavar="GLOB",
+    multiple=True,
+    heading=WHAT,
+    help="Only paths that match, such as '*.dcm' (repeatable).",
+)
+@option(
+    "--exclude",
+    metavar="GLOB",
+    multiple=True,
+    heading=WHAT,
+    help="No paths that match (repeatable).",
+)
+@option(
+    "--retry-from",
+    metavar="REPORT",
+    type=click.Path(path_type=Path),
+    heading=WHAT,
+    help="Only what failed in an earlier run, by its --report.",
+)
+@option(
+    "--ignore-changed",
+    is_flag=True,
+    default=None,
+    heading=WHAT,
+    help="Take a file that changed while it was read.",
+)
+@option(
+    "--profile",
+    metavar="NAME|FILE",
+    multiple=True,
+    heading=INTO,
+    help="r4, uk-core, ips or a TOML file of your own (repeatable; default r4).",
+)
+@option(
+    "--patient",
+    type=click.Choice(["resource", "reference", "logical", "contained"]),
+    heading=INTO,
+    help="The subject: a Patient beside the study (default), a reference to one, an identifier alone, or contained.",
+)
+@option(
+    "--companions",
+    is_flag=True,
+    default=None,
+    heading=INTO,
+    help="Also make the other resources that a study names: Encounter, ServiceRequest, Practitioner and so on.",
+)
+@option(
+    "--instances",
+    metavar="all|none|N",
+    callback=count_or_word,
+    heading=INTO,
+    help="List all instances (default), none, or none for a study with more than N.",
+)
+@option(
+    "--timezone",
+    metavar="ZONE",
+    heading=SITE,
+    help="IANA zone, such as Europe/London, of studies that state no offset (0008,0201).",
+)
+@option("--mappings", metavar="PATH", heading=SITE, help="Folder with the site's mapping overlays.")
+@option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    heading=SITE,
+    help="Configuration file (default: dcm2fhir.toml here, in $XDG_CONFIG_HOME/dcm2fhir or in /etc/dcm2fhir).",
+)
+@option(
+    "-o",
+    "--output",
+    metavar="PATH",
+    heading=OUT,
+    help="Folder or file; '-' is standard output (NDJSON, or the bundle).",
+)
+@option(
+    "--format",
+    "format_",
+    type=click.Choice(["json", "ndjson", "bundle"]),
+    heading=OUT,
+    help="json: one file a resource (default).",
+)
+@option(
+    "--bundle-type",
+    type=click.Choice(["transaction", "batch", "collection"]),
+    heading=OUT,
+    help="With --format bundle (default transaction).",
+)
+@option(
+    "--max-bundle-entries",
+    metavar="N",
+    type=click.IntRange(min=1),
+    heading=OUT,
+    help="With --format bundle: entries of one bundle.",
+)
+@option(
+    "--max-file-size",
+    metavar="SIZE",
+    callback=size,
+    heading=OUT,
+    help="With --format ndjson: begin a new file beyond this, such as 64MiB.",
+)
+@option(
+    "--ownership",
+    type=click.Choice(["merge", "replace"]),
+    heading=OUT,
+    help="A study that stands in the folder is united with ours (default), or replaced.",
+)
+@option(
+    "--prune",
+    is_flag=True,
+    default=None,
+    heading=OUT,
+    help="With --state: take away what the inputs no longer hold.",
+)
+@option(
+    "--dry-run", is_flag=True, default=None, heading=OUT, help="Do everything but write resources."
+)
+@option("--report", metavar="FILE", heading=HOW, help="Write the result of the run as JSON.")
+@option(
+    "--redact-paths",
+    is_flag=True,
+    default=None,
+    heading=HOW,
+    help="Hashes instead of paths in the report.",
+)
+@option(
+    "--strict",
+    is_flag=True,
+    default=None,
+    heading=HOW,
+    help="Exit 5 if a resource does not conform.",
+)
+@option(
+    "--state",
+    metavar="FILE",
+    heading=HOW,
+    help="Keep the study store: a later run skips what has not changed and finishes what was interrupted.",
+)
+@option(
+    "-j",
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(min=1),
+    heading=HOW,
+    help="Worker processes (default: the machine's cores).",
+)
+@option(
+    "--progress",
+    type=click.Choice(["auto", "never"]),
+    heading=HOW,
+    help="A progress bar on a terminal (default auto).",
+)
+@verbosity
+@click.pass_obj
+def convert(
+    state: State, /, inputs: tuple[Path, ...], config_file: str | None, **given: Any
+) -> int:
+    """Convert DICOM files, folders and archives to FHIR.
+
+    Folders are read with all that is in them, zip and tar archives without unpacking them. Studies and patients
+    may come mixed and in any order. What is no DICOM is skipped and counted.
+    """
+    from converter.cli.running import run_convert
+
+    return run_convert(state, inputs, config_file, given)

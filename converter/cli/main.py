@@ -1,0 +1,167 @@
+"""``dcm2fhir``: the commands, and how each ending becomes an exit code.
+
+Exit codes: 0 done, 1 finished with failures, 2 usage, 3 configuration, 4 no DICOM found, 5 strict and not
+conformant, 6 server or network, 7 this machine, 70 a fault of dcm2fhir itself, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from converter import __version__
+from converter.cli.common import State
+from converter.errors import ConverterError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+__all__ = ["COMMANDS", "cli", "main", "run"]
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "convert": (
+        "converter.cli.convert:convert",
+        "Convert DICOM files, folders and archives to FHIR.",
+    ),
+    "explain": (
+        "converter.cli.explain:explain",
+        "Say for each FHIR element where its value came from.",
+    ),
+    "validate": ("converter.cli.validate:validate", "Check FHIR JSON against profiles, offline."),
+    "mappings": ("converter.cli.mappings:mappings", "List, show, check and start mapping data."),
+    "config": ("converter.cli.config:config", "Show, check and start the configuration."),
+    "demo": (
+        "converter.cli.demo:demo",
+        "Convert DICOM that comes with dcm2fhir, and show the result.",
+    ),
+    "completion": ("converter.cli.completion:completion", "Print shell completion."),
+}
+"""Name to place and short help, so that ``--help`` imports no command."""
+
+SOFTWARE = 70
+MACHINE = 7
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table, which is that of a first use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        with formatter.section("Examples"):
+            formatter.write("  dcm2fhir demo\n")
+            formatter.write("  dcm2fhir convert scans/ -o fhir/ --profile uk-core --profile ips\n")
+            formatter.write("  dcm2fhir convert --help\n")
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=False,
+)
+@click.version_option(
+    __version__, "--version", prog_name="dcm2fhir", message="%(prog)s %(version)s"
+)
+def cli() -> None:
+    """DICOM in, profile-conformant FHIR R4 ImagingStudy out."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and give its exit code; all messages of failure are written here."""
+    state = State()
+    try:
+        code = cli.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="dcm2fhir",
+            standalone_mode=False,
+            obj=state,
+        )
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort) as error:
+        _say(f"interrupted{_told(error)}")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _forget_stdout()
+        return MACHINE
+    except ConverterError as error:
+        _say(f"error: {error}")
+        return error.exit_code
+    except OSError as error:
+        _say(f"error: the system refused: {error.strerror or type(error).__name__}")
+        _trace(error, state)
+        return MACHINE
+    except Exception as error:  # noqa: BLE001  the last boundary: a message of a library may hold a value
+        _say(
+            f"error: a fault in dcm2fhir: {type(error).__name__}."
+            + ("" if state.verbose > 1 else " Run again with -vv and report what it prints;")
+            + ("" if state.verbose > 1 else " it holds no patient data.")
+        )
+        _trace(error, state)
+        return SOFTWARE
+    return code if isinstance(code, int) else 0
+
+
+def main() -> NoReturn:
+    """Entry point of the console script."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(run())
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _forget_stdout() -> None:
+    """Whoever read our output has left: Python would complain once more when it closes stdout."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # a stdout without a file behind it has nothing left to write
+        return
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _told(error: BaseException) -> str:
+    """Say what the interrupted part says about going on."""
+    return f": {error}" if str(error) else ""
+
+
+def _trace(error: BaseException, state: State) -> None:
+    """Files, lines and names only: neither messages nor locals, both may hold a patient's value."""
+    if state.verbose < 2:
+        return
+    link: BaseException | None = error
+    while link is not None:
+        _say(f"{type(link).__name__}, last call last:")
+        for line in traceback.format_list(traceback.extract_tb(link.__traceback__)):
+            _say(line.rstrip())
+        link = link.__cause__ or link.__context__

@@ -1,0 +1,101 @@
+"""How far a run is: a bar on a terminal's stderr, and nothing anywhere else."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.progress import TaskID
+
+__all__ = ["Bar", "Silent", "progress_for"]
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End."""
+
+    def phase(self, name: str, total: int | None = None) -> None:
+        """Begin a phase."""
+
+    def advance(self, count: int = 1) -> None:
+        """Count what is done of it."""
+
+
+class Bar(Silent):
+    """One line a phase: name, bar, count, rate, remaining time."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._progress = Progress(
+            TextColumn("{task.description:<11}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Wipe the bars: the summary takes their place."""
+        self._progress.stop()
+
+    def phase(self, name: str, total: int | None = None) -> None:
+        """Begin a phase; without a total the bar only moves."""
+        self._finish()
+        self._task = self._progress.add_task(name, total=total, rate="")
+
+    def advance(self, count: int = 1) -> None:
+        """Count what is done of the phase."""
+        if self._task is None:
+            return
+        self._progress.advance(self._task, count)
+        task = self._progress.tasks[self._task]
+        speed = task.speed or task.finished_speed
+        if speed:
+            self._progress.update(self._task, rate=f"{speed:,.0f}/s")
+
+    def _finish(self) -> None:
+        if self._task is not None:
+            done = self._progress.tasks[self._task].completed
+            self._progress.update(self._task, total=done)
+
+
+def progress_for(choice: str, *, quiet: bool = False) -> Silent:
+    """Progress as ``--progress`` asks for it; a pipe never gets any."""
+    return Bar() if choice == "auto" and not quiet and sys.stderr.isatty() else Silent()

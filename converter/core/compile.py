@@ -1,0 +1,357 @@
+"""Mapping files to a `RuleSet`: every fault of every file at once, with the nearest known name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from converter.core import dictionary
+from converter.core.header import (
+    SERIES_INSTANCE_UID,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    SPECIFIC_CHARACTER_SET,
+    STUDY_INSTANCE_UID,
+    TIMEZONE_OFFSET_FROM_UTC,
+    Wanted,
+    merge_wanted,
+)
+from converter.core.overlay import Layer, RawRule, lay
+from converter.core.rules import Level, Node, Rule, RuleSet, Source
+from converter.core.transforms import DEFAULTS, TRANSFORMS, Transform
+from converter.errors import Fault, MappingError
+
+if TYPE_CHECKING:
+    from converter.core.profile import Profile
+    from converter.core.site import Site
+    from converter.core.structure import Element, Structure
+    from converter.core.tables import CodeTable
+
+__all__ = ["OPTIONS", "compile_rules"]
+
+OPTIONS = ("from", "with", "as", "codes", "system", "type", "unit", "const", "ref", "required", "when")
+"""Every option of a rule; there are no others."""
+
+PATIENT_KEYS = ("PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence.UniversalEntityID")
+"""What decides whether a study holds two patients; kept whatever the mapping reads."""
+
+REPEATED_IN_ITEMS = (SPECIFIC_CHARACTER_SET,)
+
+
+class _Compiler:
+    def __init__(self, structure: Structure, tables: Mapping[str, CodeTable]) -> None:
+        self.structure = structure
+        self.tables = tables
+        self.faults: list[Fault] = []
+
+    def fault(self, file: str, path: Sequence[str], message: str) -> None:
+        self.faults.append(Fault(file, ".".join(path), message))
+
+    def source(self, file: str, path: Sequence[str], keyword: Any) -> Source | None:
+        if not isinstance(keyword, str):
+            self.fault(file, path, f"expected a DICOM keyword in quotes, not {type(keyword).__name__}")
+            return None
+        tags: list[int] = []
+        parts = keyword.split(".")
+        for index, part in enumerate(parts):
+            tag = dictionary.tag_of(part)
+            if tag is None:
+                near = dictionary.nearest_keyword(part)
+                hint = f"; did you mean {near}?" if near else ""
+                self.fault(file, path, f"{part} is no DICOM keyword{hint}")
+                return None
+            if index < len(parts) - 1 and dictionary.vr_of(tag) != "SQ":
+                self.fault(file, path, f"{part} is no sequence: nothing can stand behind its dot")
+                return None
+            tags.append(tag)
+        return Source(keyword, tuple(tags), dictionary.vr_of(tags[-1]))
+
+    def sources(self, file: str, path: Sequence[str], value: Any) -> tuple[Source, ...]:
+        several = value if isinstance(value, list) else [value]
+        found = [self.source(file, path, keyword) for keyword in several]
+        return tuple(source for source in found if source is not None)
+
+    def rule(self, path: tuple[str, ...], raw: RawRule, element: Element, level: Level) -> Rule | None:
+        options = dict(raw.options or {})
+        file, before = raw.file, len(self.faults)
+        for key in options:
+            if key not in OPTIONS:
+                near = get_close_matches(key, OPTIONS, 1)
+                hint = f"; did you mean {near[0]}?" if near else f"; options are {', '.join(OPTIONS)}"
+                self.fault(file, path, f"{key} is no option of a rule{hint}")
+        for key in ("as", "codes", "system", "type", "unit", "ref"):
+            if key in options and not isinstance(options[key], str):
+                self.fault(file, (*path, key), "expected text in quotes")
+                options.pop(key)
+        if not isinstance(options.get("required", False), bool):
+            self.fault(file, (*path, "required"), "expected true or false")
+        sources = self.sources(file, (*path, "from"), options.get("from", []))
+        others = self.sources(file, (*path, "with"), options.get("with", []))
+        when = self.when(file, path, options.get("when", {}))
+        name = options.get("as", "")
+        transform: Transform | None = None
+        if "const" in options:
+            if "from" in options or name:
+                self.fault(file, path, "const stands alone: neither from nor as beside it")
+        else:
+            name = name or DEFAULTS.get(element.type, "")
+            transform = TRANSFORMS.get(name)
+            if not name:
+                self.fault(file, path, f"say with `as` how a {element.type} is made")
+            elif transform is None:
+                near = get_close_matches(name, list(TRANSFORMS), 1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                self.fault(file, (*path, "as"), f"{name} is no transform{hint}")
+            elif element.type not in transform.gives:
+                self.fault(
+                    file,
+                    (*path, "as"),
+                    f"{name} gives {' or '.join(transform.gives)}, this element is a {element.type}",
+                )
+            elif "from" not in options and not transform.aggregate and not transform.sourceless:
+                self.fault(file, path, f"{name} needs `from`")
+        codes = options.get("codes", "")
+        if codes and codes not in self.tables:
+            near = get_close_matches(codes, list(self.tables), 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            self.fault(file, (*path, "codes"), f"there is no code table {codes}{hint}")
+        ref = options.get("ref", "")
+        if ref and ref not in self.structure.types:
+            self.fault(file, (*path, "ref"), f"{ref} is no resource type")
+        elif ref and element.targets and ref not in element.targets:
+            self.fault(file, (*path, "ref"), f"allowed here: {', '.join(element.targets)}")
+        if len(self.faults) > before:
+            return None
+        tags = {source.tags[0] for source in (*sources, *others)} | {s.tags[0] for s, _ in when}
+        if transform is not None:
+            tags.update(tag for keyword in transform.also if (tag := dictionary.tag_of(keyword)))
+            tags.add(SPECIFIC_CHARACTER_SET)
+        return Rule(
+            path=".".join(path),
+            element=_plain(path),
+            level=level,
+            origin=file,
+            sources=sources,
+            others=others,
+            transform=name,
+            codes=codes,
+            system=options.get("system", ""),
+            type=options.get("type", ""),
+            unit=options.get("unit", ""),
+            const=options.get("const"),
+            ref=ref,
+            required=options.get("required", False),
+            when=when,
+            fhir_type=element.type,
+            repeats=element.max != 1,
+            tags=tuple(sorted(tags)),
+        )
+
+    def when(self, file: str, path: tuple[str, ...], value: Any) -> tuple[tuple[Source, str], ...]:
+        if not isinstance(value, Mapping):
+            self.fault(file, (*path, "when"), "expected a table such as { Modality = \"CT\" }")
+            return ()
+        found = []
+        for keyword, expected in value.items():
+            source = self.source(file, (*path, "when"), keyword)
+            if not isinstance(expected, str):
+                self.fault(file, (*path, "when", keyword), "expected text in quotes: only equality is tested")
+            elif source is not None:
+                found.append((source, expected))
+        return tuple(found)
+
+    def node(self, path: tuple[str, ...], tree: Mapping[str, Any], element: Element | None) -> Node | None:
+        """Compile one table of the tree; ``tree`` maps names to `RawRule` or further tables."""
+        plain = _plain(path)
+        children: list[Node] = []
+        for key, value in tree.items():
+            name = key.partition(":")[0]
+            child_path = (*path, key)
+            child = self.structure.element(f"{plain}.{name}")
+            file = _file(value)
+            if child is None:
+                type_name = element.type if element else path[0]
+                definition = self.structure.types.get(type_name)
+                near = get_close_matches(name, list(definition.elements) if definition else [], 1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                self.fault(file, child_path, f"FHIR R4 has no element {plain}.{name}{hint}")
+                continue
+            if ":" in key and child.max == 1:
+                self.fault(file, child_path, f"{name} does not repeat, so it has no slices")
+                continue
+            if isinstance(value, RawRule):
+                rule = self.rule(child_path, value, child, _level(child_path))
+                if rule is not None:
+                    children.append(
+                        Node(name, rule.path, child.type, child.max != 1, rule, (), rule.required)
+                    )
+            else:
+                inner = self.node(child_path, value, child)
+                if inner is not None:
+                    children.append(inner)
+        if element is None:
+            return Node(path[0], path[0], path[0], False, None, tuple(children))
+        return Node(
+            path[-1].partition(":")[0],
+            ".".join(path),
+            element.type,
+            element.max != 1,
+            None,
+            tuple(children),
+            any(child.required for child in children),
+        )
+
+
+def _plain(path: Sequence[str]) -> str:
+    return ".".join(part.partition(":")[0] for part in path)
+
+
+def _file(value: Any) -> str:
+    while isinstance(value, Mapping) and value:
+        value = next(iter(value.values()))
+    return value.file if isinstance(value, RawRule) else ""
+
+
+def _level(path: tuple[str, ...]) -> Level:
+    names = [part.partition(":")[0] for part in path]
+    if names[:3] == ["ImagingStudy", "series", "instance"] and len(names) > 3:
+        return "instance"
+    if names[:2] == ["ImagingStudy", "series"] and len(names) > 2:
+        return "series"
+    return "study"
+
+
+def _tree(rules: Mapping[tuple[str, ...], RawRule]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, raw in rules.items():
+        table = tree
+        for part in path[:-1]:
+            table = table.setdefault(part, {})
+        table[path[-1]] = raw
+    return tree
+
+
+def _nested(tags: tuple[int, ...], inner: Wanted | None) -> Wanted:
+    wanted: Wanted | None = inner
+    for depth, tag in enumerate(reversed(tags)):
+        if depth and wanted is not None:
+            wanted = {**dict.fromkeys(REPEATED_IN_ITEMS), **wanted}
+        wanted = {tag: wanted}
+    return wanted or {}
+
+
+def _keywords(needs: Mapping[str, Any]) -> dict[int, Any]:
+    wanted: dict[int, Any] = dict.fromkeys(REPEATED_IN_ITEMS)
+    for keyword, inner in needs.items():
+        tag = dictionary.tag_of(keyword)
+        if tag is None:
+            message = f"transform needs {keyword}, which is no DICOM keyword"
+            raise AssertionError(message)
+        wanted[tag] = _keywords(inner) if inner else None
+    return wanted
+
+
+def _rules(node: Node) -> list[Rule]:
+    own = [node.rule] if node.rule else []
+    return own + [rule for child in node.children for rule in _rules(child)]
+
+
+def _wanted(resources: Mapping[str, Node], sequence_needs: Mapping[str, Any]) -> Wanted:
+    several: list[Wanted] = [
+        dict.fromkeys(
+            (
+                SPECIFIC_CHARACTER_SET,
+                SOP_CLASS_UID,
+                SOP_INSTANCE_UID,
+                TIMEZONE_OFFSET_FROM_UTC,
+                STUDY_INSTANCE_UID,
+                SERIES_INSTANCE_UID,
+                0x00080060,
+            )
+        )
+    ]
+    for keyword in PATIENT_KEYS:
+        tags = tuple(dictionary.tag_of(part) or 0 for part in keyword.split("."))
+        several.append(_nested(tags, None))
+    for node in resources.values():
+        for rule in _rules(node):
+            transform = TRANSFORMS.get(rule.transform)
+            for source in (*rule.sources, *rule.others, *(source for source, _ in rule.when)):
+                inner = _keywords(_needs(source, transform, sequence_needs)) if source.vr == "SQ" else None
+                several.append(_nested(source.tags, inner))
+            for keyword in transform.also if transform else ():
+                tag = dictionary.tag_of(keyword) or 0
+                inner = _keywords(sequence_needs.get(keyword, {})) if dictionary.vr_of(tag) == "SQ" else None
+                several.append({tag: inner})
+    return merge_wanted(*several)
+
+
+def _needs(source: Source, transform: Transform | None, known: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = dict(known.get(source.last, known.get("*", {})))
+    if transform is not None and transform.needs:
+        found.update(transform.needs)
+    return found
+
+
+def compile_rules(
+    layers: list[Layer],
+    *,
+    structure: Structure,
+    tables: Mapping[str, CodeTable],
+    site: Site,
+    profiles: Sequence[Profile] = (),
+    examples: Sequence[Mapping[str, Any]] = (),
+    version: str = "",
+    faults: Sequence[Fault] = (),
+) -> RuleSet:
+    """Compile layers of mapping files.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        Base first, then the profiles in the order asked for, the site last.
+    structure : Structure
+        FHIR R4, which the left sides are held against.
+    tables, site, profiles, examples, version
+        Carried into the result.
+    faults : sequence of Fault
+        Found while the files were read; reported together with those found here.
+
+    Raises
+    ------
+    MappingError
+        With every fault of every file.
+    """
+    from converter.core.transforms import SEQUENCE_NEEDS
+
+    compiler = _Compiler(structure, tables)
+    compiler.faults.extend(faults)
+    rules, laid = lay(layers)
+    compiler.faults.extend(laid)
+    resources: dict[str, Node] = {}
+    for resource, tree in _tree(rules).items():
+        definition = structure.types.get(resource)
+        if definition is None or definition.kind != "resource":
+            known = [name for name, held in structure.types.items() if held.kind == "resource"]
+            near = get_close_matches(resource, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}"
+            compiler.fault(_file(tree), (resource,), f"is no resource type that is known here{hint}")
+            continue
+        node = compiler.node((resource,), tree, None)
+        if node is not None:
+            resources[resource] = node
+    if compiler.faults:
+        raise MappingError(compiler.faults)
+    return RuleSet(
+        resources=resources,
+        wanted=_wanted(resources, SEQUENCE_NEEDS),
+        tables=tables,
+        site=site,
+        profiles=tuple(profiles),
+        version=version,
+        examples=tuple(examples),
+        files=tuple(layer.file for layer in layers),
+    )
+
+

@@ -1,0 +1,56 @@
+"""Forms of codes, URIs and identifiers that FHIR or their issuers ask for."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from uuid import UUID
+
+from converter.core.values import is_uid
+
+__all__ = ["compact", "is_code", "is_nhs_number", "is_system_oid", "is_uri", "uuid"]
+
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x20]+")
+_CODE: Final = re.compile(r"[^\s]+(?:\s[^\s]+)*")
+
+SHORTEST_ROOT: Final = 5
+"""Validators take ``urn:oid:`` with all of its arcs but the last in fewer characters for no namespace."""
+
+
+def is_uri(text: str) -> bool:
+    """Whether a text is an absolute URI without blanks (FHIR R4 ``datatypes.html#uri``)."""
+    return _URI.fullmatch(text) is not None
+
+
+def is_code(text: str) -> bool:
+    """Whether a text is a FHIR code: no blanks at its ends, single ones inside."""
+    return _CODE.fullmatch(text) is not None
+
+
+def is_system_oid(text: str) -> bool:
+    """Whether an OID is long enough to be a code or identifier system."""
+    long_enough = text.rfind(".") >= SHORTEST_ROOT or text.startswith("1.3.")
+    return is_uid(text) and long_enough and text[0] in "012"
+
+
+def uuid(text: str) -> str | None:
+    """A UUID in lower case, or ``None``."""
+    try:
+        return str(UUID(text)) if len(text) == 36 else None
+    except ValueError:
+        return None
+
+
+def compact(text: str) -> str:
+    """A number without the blanks and hyphens that people write in it."""
+    return re.sub(r"[\s-]", "", text)
+
+
+def is_nhs_number(text: str) -> bool:
+    """Whether ten digits carry the NHS number's check digit (modulus 11, weights 10 to 2)."""
+    digits = compact(text)
+    if not re.fullmatch(r"[0-9]{10}", digits):
+        return False
+    total = sum(int(digit) * weight for digit, weight in zip(digits, range(10, 1, -1), strict=False))
+    check = (11 - total % 11) % 11
+    return check == int(digits[9])

@@ -1,0 +1,182 @@
+"""What a transform is, and what it is called with.
+
+A transform takes a `Call` (one source of one rule, over the values of one object) and returns a FHIR
+value, ``None`` for nothing, or `Absent`. It decides from the values alone: the same values, the same
+result, which is what lets the engine remember it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from converter.core import dictionary
+from converter.core.header import Header, items
+from converter.core.issues import Issue, Severity
+from converter.core.text import MISSING, Charset, charset_of
+from converter.core.values import strings
+
+if TYPE_CHECKING:
+    from converter.core.rules import Rule, Source
+    from converter.core.site import Site
+    from converter.core.tables import CodeTable, Row
+
+__all__ = ["TRANSFORMS", "Absent", "Call", "Ref", "Transform", "View", "transform"]
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The element stands, with the data-absent-reason extension instead of a value."""
+
+    reason: str = "unknown"
+    """Code of FHIR's data-absent-reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A reference to something that may become a resource of its own."""
+
+    type: str
+    """Resource type."""
+    logical: Mapping[str, Any]
+    """The Reference as it is written without such a resource."""
+    header: tuple[tuple[int, bytes], ...] = ()
+    """What the rules of that resource type read; empty where none can be made."""
+    system: str = ""
+    """System and value that make its id; without a system it is scoped to its study."""
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """One named transform."""
+
+    name: str
+    function: Callable[[Call], Any]
+    gives: tuple[str, ...]
+    """FHIR datatypes that it can fill."""
+    needs: Mapping[str, Any] = field(default_factory=dict)
+    """Keywords that it reads in the items of a sequence source, beside those known for the sequence."""
+    also: tuple[str, ...] = ()
+    """Top-level keywords that it reads beside ``from`` and ``with``."""
+    agree: Literal["mode", "union", "unanimous"] = "mode"
+    """How differing values of many instances become one."""
+    aggregate: bool = False
+    """Made by the engine from the whole study."""
+    sourceless: bool = False
+    """Needs no ``from``."""
+
+
+TRANSFORMS: dict[str, Transform] = {}
+
+
+def transform(
+    name: str, *gives: str, **options: Any
+) -> Callable[[Callable[[Call], Any]], Callable[[Call], Any]]:
+    """Register a function as a named transform."""
+
+    def register(function: Callable[[Call], Any]) -> Callable[[Call], Any]:
+        TRANSFORMS[name] = Transform(name, function, gives, **options)
+        return function
+
+    return register
+
+
+class View:
+    """Attributes of one dataset or sequence item, decoded on demand."""
+
+    __slots__ = ("_call", "charset", "header")
+
+    def __init__(self, header: Header, call: Call, inherited: Charset = MISSING) -> None:
+        self.header = header
+        self._call = call
+        self.charset = charset_of(header, inherited)
+
+    def raw(self, keyword: str) -> bytes | None:
+        """Value field, or ``None`` where the attribute is absent or empty."""
+        return self.header.get(dictionary.tag_of(keyword) or 0) or None
+
+    def strings(self, keyword: str, *, keep_empty: bool = False) -> list[str]:
+        """Trimmed values; empty ones only where ``keep_empty`` asks for them."""
+        tag = dictionary.tag_of(keyword) or 0
+        value = self.header.get(tag)
+        if not value:
+            return []
+        decoded = strings(
+            value, dictionary.vr_of(tag), self.charset, default=self._call.site.charset, keep_empty=keep_empty
+        )
+        self._call.found(decoded.findings, keyword)
+        return decoded.values
+
+    def text(self, keyword: str, joint: str = "; ") -> str:
+        """All values as one text, or an empty one."""
+        return joint.join(self.strings(keyword))
+
+    def first(self, keyword: str) -> str:
+        """First value that is not empty, or an empty text."""
+        found = self.strings(keyword)
+        return found[0] if found else ""
+
+    def items(self, keyword: str) -> list[View]:
+        """Items of a sequence."""
+        value = self.header.get(dictionary.tag_of(keyword) or 0)
+        return [View(item, self._call, self.charset) for item in items(value)]
+
+
+class Call:
+    """One application of a rule's transform."""
+
+    __slots__ = ("code_row", "issues", "keyword", "rule", "site", "source", "tables", "top", "view")
+
+    def __init__(self, rule: Rule, header: Header, site: Site, tables: Mapping[str, CodeTable]) -> None:
+        self.rule = rule
+        self.site = site
+        self.tables = tables
+        self.issues: list[Issue] = []
+        self.code_row = ""
+        self.source: Source | None = None
+        self.top = View(header, self)
+        self.view = self.top
+        self.keyword = ""
+
+    def at(self, source: Source) -> list[View]:
+        """Datasets that hold the last attribute of a dotted source: one for a plain keyword."""
+        views = [self.top]
+        for part in source.keyword.split(".")[:-1]:
+            views = [item for view in views for item in view.items(part)]
+        return views
+
+    def value(self) -> str:
+        """First value of the source."""
+        return self.view.first(self.keyword)
+
+    def text(self) -> str:
+        """All values of the source as one text."""
+        return self.view.text(self.keyword)
+
+    def other(self, vr: str) -> str:
+        """Keyword of the first ``with`` of one VR, or empty."""
+        for source in self.rule.others:
+            if source.vr == vr:
+                return source.last
+        return ""
+
+    def row(self, key: str, table: str = "") -> Row | None:
+        """Row of the rule's code table (or of a named one), noted for ``explain``."""
+        name = table or self.rule.codes
+        found = self.tables[name].rows.get(key) if name in self.tables else None
+        if found is not None:
+            self.code_row = f"{name}.csv:{found.line}"
+        return found
+
+    def issue(
+        self, code: str, keyword: str = "", severity: Severity = "warning", message: str = ""
+    ) -> None:
+        """Note a finding about the rule's element; never with a value in it."""
+        self.issues.append(Issue(severity, code, self.rule.element, keyword or self.keyword, message))
+
+    def found(self, codes: tuple[str, ...], keyword: str) -> None:
+        """Note what decoding found."""
+        for code in codes:
+            self.issue(code, keyword)

@@ -1,0 +1,204 @@
+"""Transforms to Identifier: who issued a number decides its system, and nothing is guessed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from converter.core import systems, values
+from converter.core.transforms.base import Call, View, transform
+
+__all__ = ["HIERARCHIC_DESIGNATOR", "accession_identifier", "identifier_type", "issuer_system"]
+
+V2_0203 = "http://terminology.hl7.org/CodeSystem/v2-0203"
+
+HIERARCHIC_DESIGNATOR: dict[str, Any] = {
+    "LocalNamespaceEntityID": None,
+    "UniversalEntityID": None,
+    "UniversalEntityIDType": None,
+}
+"""HL7v2 Hierarchic Designator Macro, PS3.3 Table 10-17."""
+
+PATIENT_QUALIFIERS: dict[str, Any] = {
+    "UniversalEntityID": None,
+    "UniversalEntityIDType": None,
+    "IdentifierTypeCode": None,
+}
+"""Issuer of Patient ID Qualifiers, PS3.3 Table 10-18."""
+
+
+def identifier_type(call: Call, code: str) -> dict[str, Any]:
+    """CodeableConcept of HL7 table v2-0203."""
+    row = call.row(code, "identifier-type")
+    coding = {"system": V2_0203, "code": code}
+    if row is not None and row["display"]:
+        coding["display"] = row["display"]
+    return {"coding": [coding]}
+
+
+def issuer_system(call: Call, item: View) -> str:
+    """System of an issuer's universal id (ISO, UUID or URI), or empty."""
+    universal = item.first("UniversalEntityID")
+    kind = item.first("UniversalEntityIDType").upper()
+    if not universal:
+        return ""
+    if kind == "ISO":
+        found = values.uid(universal.encode("ascii", "replace"))
+        if found and systems.is_system_oid(found):
+            return f"urn:oid:{found}"
+    elif kind == "UUID":
+        found = systems.uuid(universal)
+        if found:
+            return f"urn:uuid:{found}"
+    elif kind == "URI":
+        if systems.is_uri(universal):
+            return universal
+    else:
+        return ""
+    call.issue("issuer-malformed")
+    return ""
+
+
+def _checked(call: Call, check: str, value: str) -> bool:
+    if check == "nhs-number" and not systems.is_nhs_number(value):
+        call.issue("check-digit")
+        return False
+    return True
+
+
+def _patient_identifier(call: Call, item: View, value: str) -> dict[str, Any] | None:
+    settings = call.site.patient
+    issuer = item.first("IssuerOfPatientID")
+    qualifiers = (item.items("IssuerOfPatientIDQualifiersSequence") or [None])[0]
+    system = issuer_system(call, qualifiers) if qualifiers else ""
+    code = qualifiers.first("IdentifierTypeCode").upper() if qualifiers else ""
+    known = settings.issuers.get(system) or settings.issuers.get(issuer)
+    if known is not None:
+        if _checked(call, known.check, value):
+            system, code = known.system, known.type or code
+            value = systems.compact(value) if known.check else value
+        else:
+            # the number is kept, but not under a system whose rules it breaks
+            system, code = "", ""
+    elif not system and not issuer and not (qualifiers and qualifiers.first("UniversalEntityID")):
+        system = settings.system
+        code = code or (settings.type if system else "")
+    found: dict[str, Any] = {}
+    if code and call.row(code, "identifier-type") is not None:
+        found["type"] = identifier_type(call, code)
+    if system:
+        found["system"] = system
+    else:
+        call.issue("issuer-missing", severity="information")
+    found["value"] = value
+    if issuer:
+        found["assigner"] = {"display": issuer}
+    return found
+
+
+@transform(
+    "patientIdentifier",
+    "Identifier",
+    needs=PATIENT_QUALIFIERS,
+    also=("IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence"),
+)
+def patient_identifier(call: Call) -> dict[str, Any] | None:
+    """PatientID under the system of its issuer: stated as a universal id, else configured by the issuer's
+    text, else configured for numbers that state none. An NHS number needs its issuer and its check digit.
+    """
+    value = call.value()
+    return _patient_identifier(call, call.view, value) if value else None
+
+
+@transform("otherPatientIdentifiers", "Identifier", agree="union")
+def other_patient_identifiers(call: Call) -> list[dict[str, Any]] | None:
+    """Each item of OtherPatientIDsSequence under its own issuer."""
+    found = []
+    for item in call.view.items(call.keyword):
+        value = item.first("PatientID")
+        one = _patient_identifier(call, item, value) if value else None
+        if one:
+            found.append(one)
+    return found or None
+
+
+def accession_identifier(call: Call, item: View, code: str = "ACSN") -> dict[str, Any] | None:
+    """AccessionNumber of a dataset or request item, under its issuer's or the configured system."""
+    value = item.first("AccessionNumber")
+    if not value:
+        return None
+    settings = call.site.accession
+    found: dict[str, Any] = {"type": identifier_type(call, code)}
+    issuer = (item.items("IssuerOfAccessionNumberSequence") or [None])[0]
+    system = issuer_system(call, issuer) if issuer else ""
+    local = issuer.first("LocalNamespaceEntityID") if issuer else ""
+    if not system and local:
+        system = call.site.order_systems.get(local, "")
+    if not system and not issuer:
+        system = settings.system
+    if system:
+        found["system"] = system
+    found["value"] = value
+    assigner: dict[str, Any] = {}
+    if settings.assigner_system and settings.assigner_value and (not issuer or system == settings.system):
+        assigner["identifier"] = {
+            "system": settings.assigner_system,
+            "value": settings.assigner_value,
+        }
+    display = local or settings.assigner_display
+    if display:
+        assigner["display"] = display
+    if assigner:
+        found["assigner"] = assigner
+    return found
+
+
+@transform(
+    "accession",
+    "Identifier",
+    needs=HIERARCHIC_DESIGNATOR,
+    also=("IssuerOfAccessionNumberSequence",),
+    agree="union",
+)
+def accession(call: Call) -> list[dict[str, Any]] | None:
+    """Accession numbers of the study: its own, and those of its request items."""
+    found: list[dict[str, Any]] = []
+    for source in call.rule.sources:
+        call.keyword = source.keyword
+        for view in call.at(source):
+            one = accession_identifier(call, view)
+            if one and one not in found:
+                found.append(one)
+    return found or None
+
+
+@transform("studyId", "Identifier", also=("AccessionNumber",))
+def study_identifier(call: Call) -> dict[str, Any] | None:
+    """StudyID as an identifier without a system; dropped where it repeats the accession number."""
+    value = call.value()
+    if not value or value == call.top.first("AccessionNumber"):
+        return None
+    return {"type": {"text": "Study ID"}, "value": value}
+
+
+@transform("personIdentifiers", "Identifier", agree="union")
+def person_identifiers(call: Call) -> list[dict[str, Any]] | None:
+    """Identification codes of a person (0040,1101) under configured systems; never an unknown one."""
+    found = []
+    for item in call.view.items(call.keyword):
+        one = person_identifier(call, item)
+        if one:
+            found.append(one)
+    return found or None
+
+
+def person_identifier(call: Call, item: View) -> dict[str, Any] | None:
+    """Identifier of one identification code; its coding scheme must have a configured system."""
+    value = item.first("CodeValue") or item.first("LongCodeValue") or item.first("URNCodeValue")
+    designator = item.first("CodingSchemeDesignator")
+    system = call.site.practitioner_systems.get(designator, "")
+    if not value:
+        return None
+    if not system:
+        call.issue("issuer-missing", severity="information")
+        return {"value": value}
+    return {"system": system, "value": value}

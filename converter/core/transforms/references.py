@@ -1,0 +1,214 @@
+"""Transforms to references of orders, visits, places, organisations and devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from converter.core.dictionary import tag_of
+from converter.core.header import SPECIFIC_CHARACTER_SET, Header
+from converter.core.transforms.base import Absent, Call, Ref, View, transform
+from converter.core.transforms.codes import CODE_ITEM, DCM, SCHEMES
+from converter.core.transforms.identifiers import (
+    HIERARCHIC_DESIGNATOR,
+    accession_identifier,
+    identifier_type,
+    issuer_system,
+)
+
+__all__ = ["REQUEST"]
+
+REQUEST: dict[str, Any] = {
+    "AccessionNumber": None,
+    "IssuerOfAccessionNumberSequence": HIERARCHIC_DESIGNATOR,
+    "PlacerOrderNumberImagingServiceRequest": None,
+    "OrderPlacerIdentifierSequence": HIERARCHIC_DESIGNATOR,
+    "FillerOrderNumberImagingServiceRequest": None,
+    "OrderFillerIdentifierSequence": HIERARCHIC_DESIGNATOR,
+    "RequestedProcedureID": None,
+    "RequestedProcedureDescription": None,
+    "RequestedProcedureCodeSequence": CODE_ITEM,
+    "ReasonForTheRequestedProcedure": None,
+    "ReasonForRequestedProcedureCodeSequence": CODE_ITEM,
+    "RequestingPhysician": None,
+    "RequestingPhysicianIdentificationSequence": {"PersonIdentificationCodeSequence": CODE_ITEM},
+    "IssueDateOfImagingServiceRequest": None,
+    "IssueTimeOfImagingServiceRequest": None,
+}
+"""What is read of a request item: PS3.3 Table 10-9 and C.12-1 (Referenced Request)."""
+
+ORDER_NUMBERS = (
+    ("PLAC", "PlacerOrderNumberImagingServiceRequest", "OrderPlacerIdentifierSequence"),
+    ("FILL", "FillerOrderNumberImagingServiceRequest", "OrderFillerIdentifierSequence"),
+)
+
+
+def _order(call: Call, item: View) -> Ref | None:
+    """Reference to the order of one request item: by accession, else placer, else filler number."""
+    identifier = accession_identifier(call, item)
+    if identifier is not None:
+        coding = {"system": DCM, "code": "121022", "display": "Accession Number"}
+        identifier["type"]["coding"].append(coding)
+    else:
+        for code, keyword, issuer_keyword in ORDER_NUMBERS:
+            value = item.first(keyword)
+            if not value:
+                continue
+            issuer = (item.items(issuer_keyword) or [None])[0]
+            system = issuer_system(call, issuer) if issuer else ""
+            local = issuer.first("LocalNamespaceEntityID") if issuer else ""
+            system = system or call.site.order_systems.get(local, "")
+            identifier = {"type": identifier_type(call, code)}
+            if system:
+                identifier["system"] = system
+            identifier["value"] = value
+            if local:
+                identifier["assigner"] = {"display": local}
+            break
+    if identifier is None:
+        return None
+    header: Header = dict(item.header)
+    own = call.top.header.get(SPECIFIC_CHARACTER_SET)
+    if own is not None:
+        header.setdefault(SPECIFIC_CHARACTER_SET, own)
+    zone = call.top.header.get(tag_of("TimezoneOffsetFromUTC") or 0)
+    if zone is not None:
+        header[tag_of("TimezoneOffsetFromUTC") or 0] = zone
+    logical = {"type": "ServiceRequest", "identifier": identifier}
+    return Ref(
+        "ServiceRequest",
+        logical,
+        tuple(sorted(header.items())),
+        identifier.get("system", ""),
+        identifier["value"],
+    )
+
+
+@transform(
+    "orders",
+    "Reference",
+    needs=REQUEST,
+    also=(
+        "IssuerOfAccessionNumberSequence",
+        "TimezoneOffsetFromUTC",
+        *(keyword for keyword, inner in REQUEST.items() if inner is None),
+        "RequestedProcedureCodeSequence",
+        "ReasonForRequestedProcedureCodeSequence",
+        "RequestingPhysicianIdentificationSequence",
+    ),
+    agree="union",
+)
+def orders(call: Call) -> list[Ref] | None:
+    """One reference for each distinct order: of the request items, and of the object's own accession.
+
+    The object's own accession number adds nothing where an item carries it already.
+    """
+    found: dict[tuple[str, str], Ref] = {}
+    for source in call.rule.sources:
+        call.keyword = source.keyword
+        views = (
+            [item for view in call.at(source) for item in view.items(source.last)]
+            if source.vr == "SQ"
+            else [call.top]
+        )
+        for view in views:
+            one = _order(call, view)
+            if one is None:
+                continue
+            held = {value for _, value in found}
+            if (one.system, one.value) in found or (not one.system and one.value in held):
+                continue
+            found[(one.system, one.value)] = one
+    return list(found.values()) or None
+
+
+@transform(
+    "encounter",
+    "Reference",
+    needs=HIERARCHIC_DESIGNATOR,
+    also=("IssuerOfAdmissionIDSequence", "IssuerOfAdmissionID", "TimezoneOffsetFromUTC"),
+)
+def encounter(call: Call) -> Ref | Absent | None:
+    """Reference to the visit by AdmissionID; without one, what ``site.encounter.missing`` says."""
+    value = call.value()
+    settings = call.site.encounter
+    if not value:
+        return Absent() if settings.missing == "data-absent-reason" else None
+    issuer = (call.top.items("IssuerOfAdmissionIDSequence") or [None])[0]
+    system = issuer_system(call, issuer) if issuer else ""
+    display = issuer.first("LocalNamespaceEntityID") if issuer else call.top.first("IssuerOfAdmissionID")
+    if not system and display:
+        system = call.site.order_systems.get(display, "")
+    if not system and not issuer and not display:
+        system = settings.system
+    identifier: dict[str, Any] = {"type": identifier_type(call, "VN")}
+    if system:
+        identifier["system"] = system
+    identifier["value"] = value
+    if display:
+        identifier["assigner"] = {"display": display}
+    logical = {"type": "Encounter", "identifier": identifier}
+    complete = settings.status and settings.encounter_class
+    header = tuple(sorted(call.top.header.items())) if complete else ()
+    return Ref("Encounter", logical, header, system, value)
+
+
+@transform(
+    "place",
+    "Reference",
+    needs=CODE_ITEM,
+    also=("InstitutionName", "InstitutionalDepartmentName", "StationName", *SCHEMES),
+)
+def place(call: Call) -> Ref | None:
+    """Where the study was made, as text: institution, department; a Location where wished for."""
+    parts = [
+        call.top.text("InstitutionName"),
+        call.top.text("InstitutionalDepartmentName"),
+    ]
+    for source in call.rule.others:
+        parts.append(call.top.text(source.last))
+    display = ", ".join(dict.fromkeys(part for part in parts if part))
+    if not display:
+        return None
+    return Ref(
+        "Location",
+        {"type": "Location", "display": display},
+        tuple(sorted(call.top.header.items())),
+        "",
+        display,
+    )
+
+
+@transform("organization", "Reference")
+def organization(call: Call) -> Ref | None:
+    """The configured organisation, or the institution by its name."""
+    settings = call.site.organization
+    name = settings.name or call.text()
+    logical: dict[str, Any] = {"type": "Organization"}
+    if settings.system and settings.value:
+        logical["identifier"] = {"system": settings.system, "value": settings.value}
+    if name:
+        logical["display"] = name
+    if len(logical) == 1:
+        return None
+    value = settings.value or name
+    header = tuple(sorted(call.top.header.items()))
+    return Ref("Organization", logical, header if name else (), settings.system, value)
+
+
+@transform(
+    "device",
+    "ImagingStudy.series.performer",
+    also=("ManufacturerModelName", "DeviceSerialNumber", "StationName", "SoftwareVersions"),
+)
+def device(call: Call) -> dict[str, Any] | None:
+    """The machine, as a performer; only where it may become a Device resource of its own."""
+    manufacturer = call.text()
+    model = call.top.text("ManufacturerModelName")
+    serial = call.top.first("DeviceSerialNumber")
+    display = " ".join(part for part in (manufacturer, model) if part)
+    if not display:
+        return None
+    logical = {"type": "Device", "display": display}
+    header = tuple(sorted(call.top.header.items()))
+    value = "|".join((manufacturer, model, serial or call.top.first("StationName")))
+    return {"actor": Ref("Device", logical, header, "", value)}

@@ -1,0 +1,136 @@
+"""Transforms of single values."""
+
+from __future__ import annotations
+
+from converter.core import systems, times, values
+from converter.core.transforms.base import Absent, Call, transform
+
+__all__: list[str] = []
+
+UNSIGNED_MAX = 2**31 - 1
+
+
+@transform("string", "string", "markdown")
+def string(call: Call) -> str | None:
+    """Text, trimmed; several values are joined by "; "."""
+    return call.text() or None
+
+
+@transform("firstString", "string", "markdown")
+def first_string(call: Call) -> str | None:
+    """First value that is not empty."""
+    return call.value() or None
+
+
+@transform("code", "code")
+def code(call: Call) -> str | None:
+    """Code from the rule's table; what is not in the table is left out with a finding."""
+    value = call.value()
+    if not value:
+        return None
+    row = call.row(value.upper())
+    if row is None:
+        call.issue("code-unknown")
+        return None
+    return row["code"]
+
+
+@transform("uid", "id")
+def uid(call: Call) -> str | None:
+    """A UID as it stands."""
+    raw = call.view.raw(call.keyword)
+    found = values.uid(raw) if raw else None
+    if raw and not found:
+        call.issue("value-malformed")
+    return found
+
+
+@transform("oid", "uri", "string")
+def oid(call: Call) -> str | None:
+    """A UID as ``urn:oid:``."""
+    found = uid(call)
+    return f"urn:oid:{found}" if found else None
+
+
+@transform("uri", "uri", "url")
+def uri(call: Call) -> str | None:
+    """A URI or URL without blanks in it."""
+    value = call.value()
+    if not value:
+        return None
+    if not systems.is_uri(value):
+        call.issue("value-malformed")
+        return None
+    return value
+
+
+@transform("integer", "integer", "unsignedInt", "positiveInt")
+def integer(call: Call) -> int | None:
+    """An IS; what the FHIR type cannot hold is left out with a finding."""
+    raw = call.view.raw(call.keyword)
+    if raw is None:
+        return None
+    found = values.integer(raw)
+    call.found(found.findings, call.keyword)
+    if found.value is None:
+        return None
+    least = {"unsignedInt": 0, "positiveInt": 1}.get(call.rule.fhir_type, -UNSIGNED_MAX - 1)
+    if not least <= found.value <= UNSIGNED_MAX:
+        call.issue("value-out-of-range")
+        return None
+    return found.value
+
+
+@transform("dateTime", "dateTime")
+def date_time(call: Call) -> str | None:
+    """Date, time and zone as one value: PS3.5 DA and TM, (0008,0201), else the site's zone, else the date."""
+    raw = call.view.raw(call.keyword)
+    if raw is None:
+        return None
+    time = call.other("TM")
+    found = times.date_time(
+        raw,
+        call.view.raw(time) if time else None,
+        call.top.raw("TimezoneOffsetFromUTC"),
+        call.site.timezone,
+        keep_fractions=call.site.keep_fractions,
+    )
+    for finding in found.findings:
+        call.issue(finding, severity="information" if finding == "no-time-zone" else "warning")
+    return found.value
+
+
+@transform("date", "date")
+def date(call: Call) -> str | None:
+    """A DA; a partial or legacy one with a finding."""
+    raw = call.view.raw(call.keyword)
+    if raw is None:
+        return None
+    found = times.date(raw)
+    call.found(found.findings, call.keyword)
+    return found.value
+
+
+@transform("dateOrUnknown", "date")
+def date_or_unknown(call: Call) -> str | Absent:
+    """A DA, or data-absent-reason ``unknown`` (IPS Patient asks for a birth date)."""
+    return date(call) or Absent()
+
+
+@transform("title", "string")
+def title(call: Call) -> str | None:
+    """Values joined as DICOM writes them, with a backslash: what ImageType looks like."""
+    return call.view.text(call.keyword, "\\") or None
+
+
+@transform("wadoBase", "url")
+def wado_base(call: Call) -> str | None:
+    """Base URL of a DICOMweb service: RetrieveURL up to ``/studies``."""
+    value = call.value()
+    if not value:
+        return None
+    base = value.partition("/studies")[0].rstrip("/")
+    if not systems.is_uri(base) or not base.lower().startswith(("http://", "https://")):
+        call.issue("value-malformed")
+        return None
+    return base

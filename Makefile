@@ -1,0 +1,44 @@
+# dcm2fhir: `make demo` shows what it does, `make test` shows that it works. Each makes its own environment.
+# Needs: Python 3.11 or newer with venv (Debian, Ubuntu: python3-venv); the tests also Java 17 and Maven.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_OPTIONS ?= -n 2 -q
+
+.PHONY: demo test lint docs clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.installed
+	rm -rf demo-out
+	$(BIN)/dcm2fhir demo demo-out
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+lint: $(VENV)/.tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.tested
+	$(BIN)/python tools/build_docs.py
+
+clean:
+	rm -rf $(VENV) demo-out dist
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "dcm2fhir needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	  || { echo "Python's venv is missing: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml
+	$(BIN)/python -m pip install -q --editable .
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed pyproject.toml
+	$(BIN)/python -m pip install -q --group test --group lint --group tools
+	@touch $@

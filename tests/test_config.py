@@ -1,0 +1,220 @@
+"""Flag over environment over file over default; every fault at once; no secret shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from converter.config import default_files, load, settings_of
+from converter.errors import ConfigurationError, MappingError
+from converter.settings import Config, parse_size
+
+
+def written(folder, text, name="dcm2fhir.toml"):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def faults(*arguments, **options):
+    with pytest.raises(MappingError) as caught:
+        load(*arguments, **options)
+    return [str(fault) for fault in caught.value.faults]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_anything_the_defaults_hold():
+    loaded = load(environ={})
+    assert loaded.config == Config()
+    assert loaded.file is None
+    assert {setting.origin for setting in settings_of(loaded)} == {"default"}
+
+
+def test_flag_wins_over_environment_over_file_over_default(tmp_path):
+    path = written(
+        tmp_path,
+        "[convert]\nformat = 'ndjson'\npatient = 'logical'\njobs = 3\n[site]\ntimezone = 'Europe/Paris'",
+    )
+    environ = {"DCM2FHIR_CONVERT__PATIENT": "contained", "DCM2FHIR_CONVERT__JOBS": "5"}
+    loaded = load(path, environ, {"convert.jobs": 7, "site.timezone": "Europe/London"})
+    convert = loaded.config.convert
+    assert (convert.format, convert.patient, convert.jobs, convert.bundle_type) == (
+        "ndjson",
+        "contained",
+        7,
+        "transaction",
+    )
+    origins = {setting.key: setting.origin for setting in settings_of(loaded)}
+    assert origins["convert.format"] == str(path)
+    assert origins["convert.patient"] == "DCM2FHIR_CONVERT__PATIENT"
+    assert origins["convert.jobs"] == origins["site.timezone"] == "command line"
+    assert origins["convert.bundle_type"] == "default"
+
+
+def test_the_file_is_looked_for_here_then_at_home(tmp_path):
+    environ = {"XDG_CONFIG_HOME": str(tmp_path / "xdg"), "HOME": str(tmp_path)}
+    assert [path.name for path in default_files(environ)] == ["dcm2fhir.toml"] * 3
+    at_home = written(tmp_path / "xdg" / "dcm2fhir", "[convert]\njobs = 1")
+    assert load(environ=environ).file == at_home
+    here = written(tmp_path, "[convert]\njobs = 2")
+    assert load(environ=environ).config.convert.jobs == 2
+    other = written(tmp_path, "[convert]\njobs = 3", "other.toml")
+    assert load(environ={**environ, "DCM2FHIR_CONFIG": str(other)}).config.convert.jobs == 3
+    assert load(here, {**environ, "DCM2FHIR_CONFIG": str(other)}).config.convert.jobs == 2
+
+
+def test_a_named_file_must_be_there(tmp_path):
+    with pytest.raises(ConfigurationError, match="is not there"):
+        load(tmp_path / "none.toml", {})
+
+
+@pytest.mark.parametrize("content", [b"[convert", b"[convert]\njobs = 1\njobs = 2", b"\xff\xfe"])
+def test_what_is_no_toml_is_told_with_its_file(content, tmp_path):
+    path = tmp_path / "dcm2fhir.toml"
+    path.write_bytes(content)
+    (fault,) = faults(path, {})
+    assert fault.startswith(f"{path}: is no TOML")
+
+
+def test_all_faults_are_told_at_once_with_the_nearest_name(tmp_path):
+    path = written(
+        tmp_path,
+        """
+        sitee = 1
+        [convert]
+        fromat = "json"
+        format = "jsn"
+        jobs = "many"
+        instances = 0
+        max_file_size = "big"
+        [site]
+        timezone = "Europe/Londn"
+        identity_key = "0123456789abcdef"
+        patient = 3
+        [site.patient.issuers."A.B"]
+        sistem = "x"
+        """.replace("patient = 3\n", ""),
+    )
+    environ = {
+        "DCM2FHIR_CONVERT__PROFIL": "x",
+        "DCM2FHIR_SITE__PATIENT__ISSUERS": "x",
+        "DCM2FHIR_CONVERT__STRICT": "perhaps",
+    }
+    told = faults(path, environ, flags={"convert.patient": "none"})
+    assert [fault.removeprefix(f"{path}: ") for fault in told] == [
+        "sitee: is no known key; did you mean site?",
+        "convert.fromat: is no known key; did you mean format?",
+        "convert.format: must be one of json, ndjson, bundle; did you mean json?",
+        "convert.jobs: must be a whole number of at least 0",
+        "convert.instances: must be a whole number of at least 1 or one of all, none",
+        "convert.max_file_size: 'big' is no size; sizes are written as 64MiB",
+        "site.identity_key: is no known key",
+        'site.patient.issuers."A.B".sistem: is no known key; did you mean system?',
+        "environment DCM2FHIR_CONVERT__PROFIL: convert.profil: is no known key; did you mean profile?",
+        "environment DCM2FHIR_CONVERT__STRICT: convert.strict: must be true or false",
+        "environment DCM2FHIR_SITE__PATIENT__ISSUERS: site.patient.issuers: is a table, not a single value;"
+        " set it in a configuration file",
+        "command line: convert.patient: must be one of resource, reference, logical, contained",
+        "site.timezone: is no IANA time zone such as Europe/London",
+    ]
+
+
+def test_variables_of_an_orchestrator_are_none_of_ours():
+    environ = {
+        "DCM2FHIR_PORT": "tcp://10.0.0.1:80",
+        "DCM2FHIR_SERVICE_HOST": "10.0.0.1",
+        "DCM2FHIR_CONVERT__REPORT": "",
+    }
+    assert load(environ=environ).config == Config()
+
+
+def test_lists_in_the_environment_have_commas():
+    environ = {
+        "DCM2FHIR_CONVERT__PROFILE": "uk-core, ips",
+        "DCM2FHIR_CONVERT__INSTANCES": "100",
+        "DCM2FHIR_CONVERT__PRUNE": "true",
+    }
+    convert = load(environ=environ).config.convert
+    assert (convert.profile, convert.instances, convert.prune) == (("uk-core", "ips"), 100, True)
+
+
+def test_paths_in_a_file_are_relative_to_that_file(tmp_path):
+    path = written(
+        tmp_path / "etc",
+        "[convert]\noutput = 'out'\nprofile = ['ips', './site.toml']\nreport = '/r.json'\nmappings = ''",
+    )
+    convert = load(path, {}).config.convert
+    assert convert.output == str(tmp_path / "etc" / "out")
+    assert convert.profile == ("ips", str(tmp_path / "etc" / "site.toml"))
+    assert convert.report == "/r.json"
+    assert convert.mappings == ""
+    written(tmp_path / "etc", "[convert]\noutput = '-'")
+    assert load(path, {}).config.convert.output == "-"
+    assert load(environ={"DCM2FHIR_CONVERT__OUTPUT": "out"}).config.convert.output == "out"
+
+
+def test_tables_of_a_site_are_kept_by_their_exact_key(tmp_path):
+    path = written(
+        tmp_path,
+        '[site.patient.issuers."St. Mary"]\nsystem = "x"\n[site.order_systems]\n"R.I.S" = "y"',
+    )
+    loaded = load(path, {})
+    assert loaded.config.site.patient.issuers["St. Mary"].system == "x"
+    shown = {setting.key: (setting.value, setting.origin) for setting in settings_of(loaded)}
+    assert shown['site.patient.issuers."St. Mary".system'] == ("x", str(path))
+    assert shown['site.order_systems."R.I.S"'] == ("y", str(path))
+
+
+KEY = "correct horse battery staple"
+
+
+def test_a_secret_comes_from_a_file_of_its_own(tmp_path):
+    written(tmp_path, KEY + "\n", "identity.key")
+    loaded = load(written(tmp_path, "[identity]\nkey_file = 'identity.key'"), {})
+    assert loaded.config.site.identity_key == KEY
+    assert KEY not in repr(settings_of(loaded))
+
+
+def test_a_secret_of_the_environment_is_masked():
+    loaded = load(environ={"DCM2FHIR_IDENTITY__KEY": KEY})
+    assert loaded.config.site.identity_key == KEY
+    assert KEY not in repr(settings_of(loaded))
+    assert next(setting for setting in settings_of(loaded) if setting.secret).value == "********"
+
+
+def test_a_secret_in_a_configuration_file_is_refused_and_not_repeated(tmp_path):
+    (fault,) = faults(written(tmp_path, f"[identity]\nkey = '{KEY}'"), {})
+    assert "identity.key_file" in fault
+    assert KEY not in fault
+
+
+@pytest.mark.parametrize("content", ["", "short"])
+def test_a_key_that_can_be_guessed_is_refused(content, tmp_path):
+    written(tmp_path, content, "identity.key")
+    with pytest.raises(ConfigurationError, match="too short"):
+        load(environ={"DCM2FHIR_IDENTITY__KEY_FILE": str(tmp_path / "identity.key")})
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1", 1),
+        ("64MiB", 64 << 20),
+        ("64 MiB", 64 << 20),
+        ("1GB", 10**9),
+        ("10kB", 10_000),
+        ("3B", 3),
+    ],
+)
+def test_sizes(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5GiB", "1 TiB", "MiB", "64mib", "1\n"])
+def test_what_is_no_size(text):
+    with pytest.raises(ValueError, match="is no size"):
+        parse_size(text)

@@ -39,6 +39,7 @@ REASONS: dict[str, Reason] = {
     "duplicate-differs": Reason("finding", False, "The same SOP Instance UID came with different content; one of them is used.", "Find out which copy is right and leave the other out."),
     "too-deep": Reason("skipped", True, "Sequences are nested deeper than any real object needs.", "Look at where the file came from; it may be hostile."),
     "inflate-limit": Reason("skipped", True, "Compressed data inflates beyond the limit.", "Look at where the file came from; it may be hostile."),
+    "header-limit": Reason("skipped", True, "A value of the header is larger than the limit.", "Look at where the file came from; it may be hostile."),
     "unreadable-member": Reason("skipped", True, "A member of an archive cannot be read.", "Make the archive again."),
     "unreadable-archive": Reason("skipped", True, "An archive cannot be read.", "Make the archive again."),
     "encrypted-member": Reason("skipped", True, "A member of an archive is encrypted.", "Unpack it and convert the folder."),
@@ -49,9 +50,15 @@ REASONS: dict[str, Reason] = {
     "special-file": Reason("skipped", False, "A pipe, socket or device.", "Nothing."),
     "changed-while-reading": Reason("skipped", True, "The file changed while it was read.", "Run again, or use --ignore-changed."),
     "filtered": Reason("skipped", False, "Left out by a filter of the command line.", "Nothing."),
+    "not-found": Reason("skipped", True, "A path of the list of files does not exist.", "Correct the list."),
+    "nested-archive": Reason("skipped", True, "An archive within an archive, not opened.", "Unpack the outer archive and convert the folder."),
+    "reader-crashed": Reason("skipped", True, "The process that read the file died; the others went on.", "Look at the memory limit of the machine; send us the file's header if you may."),
     # studies that are held back
     "patient-conflict": Reason("held", True, "Two patients in one study: it is published for nobody.", "Find out whose study it is and leave the other objects out."),
     "patient-mismatch": Reason("held", True, "One patient key with two different people behind it: the studies are held.", "Find out which record is right."),
+    "subject-mismatch": Reason("held", True, "The study that stands at the destination belongs to another patient, or nothing shows that it is the same one.", "Find out whose study it is; put it right at the destination."),
+    "study-mismatch": Reason("held", True, "The resource that stands at the destination is of another study.", "Find out what was written there and by whom."),
+    "study-failed": Reason("held", True, "The conversion of the study broke off; the others went on.", "Report it with the message of the issue; it holds no patient's value."),
     # findings about values and encodings
     "charset-missing": Reason("finding", False, "Text beyond ASCII in an object that states no character set; read as the site's, as UTF-8 or as Latin-1.", "Set site.charset, or repair the object at its source."),
     "charset-unknown": Reason("finding", False, "The stated character set is no DICOM term, or does not allow the bytes that stand there.", "Repair the object at its source; look at the text that came out."),
@@ -68,5 +75,6 @@ REASONS: dict[str, Reason] = {
     "truncated": Reason("finding", False, "The file ends after its header, within the pixel data or another value that is not needed.", "Export or send the object again."),
     "no-preamble": Reason("finding", False, "The file has no DICOM preamble or no file meta information.", "Nothing."),
     "unknown-vr": Reason("finding", False, "The header holds a value representation that DICOM does not define.", "Repair the object at its source."),
+    "wrong-vr": Reason("finding", False, "An attribute stands as something that it cannot be (a text as a sequence, say) and was left out.", "Repair the object at its source."),
 }
 """Code to meaning, in the order of ``docs/reasons.md``."""

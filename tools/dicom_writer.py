@@ -8,7 +8,11 @@ A declaration is a table (usually TOML)::
     PatientName = "Yamada^Tarou=山田^太郎"
     SpecificCharacterSet = ["", "ISO 2022 IR 87"]
 
+    [group.ct]                     # what the instances that name it in `like` have
+    Modality = "CT"
+
     [[instance]]                   # one instance: keyword = value
+    like = ["ct"]
     SOPClassUID = "CTImageStorage" # keyword of a UID, or the UID
     repeat = 3                     # lower case: not an attribute but how to write it
 
@@ -18,7 +22,7 @@ one. ``{ bytes = "4d fc" }`` gives the value field in hexadecimal, ``{ text = "M
 encodes text another way than (0008,0005) says. A tag in hexadecimal with ``{ vr = "LO", value = "x" }``
 stands for an attribute without a keyword.
 
-How to write it: ``file`` (name), ``repeat``, ``syntax`` (keyword of a transfer syntax), ``preamble``
+How to write it: ``file`` (name, ``{}`` for the number of the copy), ``repeat``, ``syntax`` (keyword of a transfer syntax), ``preamble``
 (``false``: neither preamble nor file meta information), ``undefined_lengths``, ``pixels`` (edge of a square
 test image), ``keep`` (cut the file after so many bytes).
 
@@ -48,7 +52,7 @@ __all__ = ["Coding", "File", "data_set", "element", "encode", "files", "head", "
 Declaration = dict[str, Any]
 
 DIRECTIVES = frozenset(
-    {"file", "keep", "pixels", "preamble", "repeat", "syntax", "undefined_lengths"}
+    {"file", "keep", "like", "pixels", "preamble", "repeat", "syntax", "undefined_lengths"}
 )
 TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """VRs to which Specific Character Set applies (PS3.5 section 6.1.2.3)."""
@@ -56,7 +60,7 @@ LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN"
 """VRs with a length of 32 bits (PS3.5 table 7.1-1)."""
 NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 ITEM, ITEM_END, SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
-IMPLEMENTATION = "2.999.1"
+IMPLEMENTATION = "2.999.0.1"
 """Implementation Class UID, in the arc for examples."""
 
 
@@ -96,7 +100,10 @@ def _instances(
 ) -> Iterator[Declaration]:
     positions: dict[object, int] = {}
     for one in declaration["instance"]:
-        merged: Declaration = {**defaults, **declaration.get("all", {}), **one}
+        merged: Declaration = {**defaults, **declaration.get("all", {})}
+        for name in one.get("like", []):
+            merged.update(declaration["group"][name])
+        merged.update(one)
         series = merged.get("SeriesInstanceUID")
         for copy in range(1, int(merged.get("repeat", 1)) + 1):
             position = positions[str(series)] = positions.get(str(series), 0) + 1

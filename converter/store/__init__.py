@@ -1,1 +1,28 @@
-"""TODO"""
+"""The study store behind one protocol."""
+
+from __future__ import annotations
+
+from converter.store.interface import (
+    Companion,
+    Converted,
+    FileStamp,
+    Outcome,
+    PackedBlock,
+    Part,
+    SkippedRow,
+    StudyStore,
+)
+from converter.store.opening import open_kept, open_temporary
+
+__all__ = [
+    "Companion",
+    "Converted",
+    "FileStamp",
+    "Outcome",
+    "PackedBlock",
+    "Part",
+    "SkippedRow",
+    "StudyStore",
+    "open_kept",
+    "open_temporary",
+]

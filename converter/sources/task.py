@@ -1,0 +1,132 @@
+"""What the sources pass on: tasks of work, results, and inputs that are left out."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import msgspec
+
+__all__ = ["Entry", "Filters", "Packed", "Skipped", "Task", "TaskResult", "printable"]
+
+
+def printable(name: str) -> str:
+    """Make a name of the file system fit for text: bytes that are no UTF-8 become escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+class Skipped(NamedTuple):
+    """An input that gives no instance, and why."""
+
+    path: str
+    """Absolute path, or ``archive.zip!/member``; may name a patient: for the report only."""
+    reason: str
+    """A reason code of `converter.core.reasons.REASONS`."""
+    detail: str = ""
+
+
+class Entry(NamedTuple):
+    """One file to read."""
+
+    path: str
+    size: int = -1
+    """Bytes; -1 where it was not asked for (no kept state)."""
+    mtime_ns: int = -1
+
+
+class Task(NamedTuple):
+    """A piece of work for one worker: some files, or (a part of) one archive."""
+
+    kind: Literal["files", "archive"]
+    entries: tuple[Entry, ...]
+    first: int = 0
+    last: int | None = None
+    """Range of members of an archive; ``None`` for all."""
+
+    def halves(self) -> list[Task]:
+        """Split, to find the one file that kills its reader; an empty list where it cannot be split."""
+        if self.kind == "files":
+            middle = len(self.entries) // 2
+            if not middle:
+                return []
+            return [
+                self._replace(entries=self.entries[:middle]),
+                self._replace(entries=self.entries[middle:]),
+            ]
+        if self.last is None or self.last - self.first < 2:
+            return []
+        middle = (self.first + self.last) // 2
+        return [self._replace(last=middle), self._replace(first=middle)]
+
+
+class Packed(msgspec.Struct, array_like=True, frozen=True):
+    """A packed block and what the store must know of it."""
+
+    study_uid: str
+    series_uid: str
+    rows: int
+    data: bytes
+    """What `converter.core.study.pack_block` gave."""
+    entries: list[int]
+    """Indices of the task's entries whose instances are in it."""
+
+
+class TaskResult(msgspec.Struct, array_like=True):
+    """What reading a task (or a bounded part of it) gave."""
+
+    blocks: list[Packed]
+    skipped: list[tuple[int, str, str, str]]
+    """(index of the entry, path, reason, detail)."""
+    files: int = 0
+    """Files and members that were looked at."""
+    instances: int = 0
+    done: int = 0
+    """Entries of the task that are finished with this part."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What the command line asks to leave out. Empty is no filter."""
+
+    modalities: tuple[str, ...] = ()
+    study_uids: frozenset[str] = frozenset()
+    include: tuple[str, ...] = ()
+    """Globs: without a slash they match the name, else the path relative to its input."""
+    exclude: tuple[str, ...] = ()
+
+    @cached_property
+    def _included(self) -> tuple[tuple[bool, re.Pattern[str]], ...]:
+        return _globs(self.include)
+
+    @cached_property
+    def _excluded(self) -> tuple[tuple[bool, re.Pattern[str]], ...]:
+        return _globs(self.exclude)
+
+    def excludes(self, relative: str) -> bool:
+        """Whether an ``--exclude`` glob names this path."""
+        return _matches(self._excluded, relative)
+
+    def takes(self, relative: str) -> bool:
+        """Whether the globs let this path (relative to its input) through."""
+        if self.include and not _matches(self._included, relative):
+            return False
+        return not self.excludes(relative)
+
+    def key(self) -> str:
+        """Text that is the same for the same filters: files are read again when it changes."""
+        parts = (sorted(self.modalities), sorted(self.study_uids))
+        globs = (sorted(self.include), sorted(self.exclude))
+        return repr((*parts, *globs)) if any((*parts, *globs)) else ""
+
+
+def _globs(globs: tuple[str, ...]) -> tuple[tuple[bool, re.Pattern[str]], ...]:
+    return tuple(("/" in glob, re.compile(fnmatch.translate(glob.lstrip("/")))) for glob in globs)
+
+
+def _matches(globs: tuple[tuple[bool, re.Pattern[str]], ...], relative: str) -> bool:
+    name = relative.rpartition("/")[2]
+    return any(glob.match(relative if whole else name) for whole, glob in globs)

@@ -1,0 +1,103 @@
+"""Where a store may lie: locks, private folders, file systems that SQLite cannot trust."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from converter.errors import StoreError
+
+__all__ = ["PREFIX", "Lock", "filesystem", "private_folder", "refuse_network", "sweep"]
+
+PREFIX = "dcm2fhir-"
+_NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "9p", "fuse.glusterfs", "ceph")
+_LOCK = "lock"
+
+
+class Lock:
+    """An advisory lock on a file of its own; the system frees it when the process dies."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+
+    def take(self) -> bool:
+        """Take it, or say that another process holds it."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Free it."""
+        os.close(self._descriptor)
+
+
+def filesystem(path: str, mounts: str) -> str:
+    """Type of the file system that holds a path, from the text of ``/proc/self/mounts`` (proc(5))."""
+    found, length = "", -1
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        point = fields[1].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= length:  # of two mounts on one point the later is seen
+            found, length = fields[2], len(point)
+    return found
+
+
+def refuse_network(path: Path) -> None:
+    """Refuse a state file on a network file system: locks and syncs do not hold there.
+
+    Raises
+    ------
+    StoreError
+    """
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return  # no Linux: nothing says what it lies on
+    kind = filesystem(os.path.realpath(path), mounts)
+    if kind.startswith(_NETWORK):
+        raise StoreError(
+            f"The state file lies on a network file system ({kind}), where it would break. "
+            "Name a --state on a local disk."
+        )
+
+
+def private_folder() -> tuple[Path, Lock]:
+    """Make a temporary folder that only this user may enter, locked as long as this process lives."""
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    lock = Lock(folder / (_LOCK + ".new"))
+    lock.take()
+    # Only a lock that is held gets its name: a sweep never meets one that is about to be taken.
+    (folder / (_LOCK + ".new")).rename(folder / _LOCK)
+    return folder, lock
+
+
+def sweep() -> int:
+    """Remove temporary folders that dead runs of this user left; give how many."""
+    swept = 0
+    for folder in sorted(Path(tempfile.gettempdir()).glob(PREFIX + "*")):
+        try:
+            status = folder.lstat()
+            mine = status.st_uid == os.getuid() and stat.S_ISDIR(status.st_mode)
+            if not mine or stat.S_IMODE(status.st_mode) != 0o700 or not (folder / _LOCK).is_file():
+                continue
+            lock = Lock(folder / _LOCK)
+        except OSError:
+            continue  # it went meanwhile, or is not ours to judge
+        try:
+            if lock.take():
+                shutil.rmtree(folder, ignore_errors=True)
+                swept += 1
+        finally:
+            lock.close()
+    return swept

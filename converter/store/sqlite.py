@@ -1,0 +1,318 @@
+"""The study store in SQLite. Reads go in pages, so that writing beside them is safe and memory flat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
+
+import msgspec
+
+from converter.store.database import Database
+from converter.store.files import forget, touch
+from converter.store.interface import (
+    Companion,
+    Converted,
+    FileStamp,
+    Outcome,
+    Part,
+    SkippedRow,
+)
+
+__all__ = ["SqliteStore"]
+
+PAGE = 200
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_converted = msgspec.msgpack.Decoder(Converted).decode
+_decode_companion = msgspec.msgpack.Decoder(Companion).decode
+_decode_outcome = msgspec.msgpack.Decoder(Outcome).decode
+_decode_json = msgspec.json.Decoder(dict[str, Any]).decode
+
+_PUBLISHED = (
+    "EXISTS (SELECT 1 FROM converted c "
+    "WHERE c.study_uid = contribution.study_uid AND c.state = 'converted') "
+    "AND NOT EXISTS (SELECT 1 FROM held h WHERE h.study_uid = contribution.study_uid)"
+)
+
+
+class SqliteStore:
+    """`StudyStore` in one SQLite file."""
+
+    def __init__(
+        self, path: Path, *, kept: bool, scratch: Path, on_close: Callable[[], None]
+    ) -> None:
+        self.kept = kept
+        self.on_close = on_close
+        self._scratch = str(scratch)
+        self._database = Database(path, kept=kept)
+        self._run = 0
+
+    # inputs
+
+    def begin_run(self) -> None:
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM skipped WHERE file_id IS NULL AND study_uid IS NULL")
+            db.execute("DELETE FROM held")
+            db.execute("DELETE FROM companion")
+            db.execute("DELETE FROM outcome")
+            self._run = 1 + int(_meta(db, "run") or 0)
+            _set_meta(db, "run", str(self._run))
+
+    def unchanged(self, files: Sequence[FileStamp], version: str) -> list[bool]:
+        known = []
+        with self._database.transaction() as db:
+            for path, size, mtime_ns in files:
+                cursor = db.execute(
+                    "UPDATE file SET run = ? WHERE path = ? AND size = ? AND mtime_ns = ? AND version = ?",
+                    (self._run, path, size, mtime_ns, version),
+                )
+                known.append(cursor.rowcount > 0)
+        return known
+
+    def add(self, parts: Iterable[Part], version: str, *, fresh: Sequence[bytes] = ()) -> None:
+        with self._database.transaction() as db:
+            changed = forget(db, fresh) if self.kept and fresh else set()
+            ids: dict[bytes, int] = {}
+
+            def file_id(path: bytes) -> int:
+                # A row without a version is a file on its way: never taken for unchanged.
+                if path not in ids:
+                    db.execute("DELETE FROM file WHERE path = ?", (path,))
+                    ids[path] = (
+                        db.execute(
+                            "INSERT INTO file (path, size, mtime_ns, version, run) VALUES (?, -1, -1, '', ?)",
+                            (path, self._run),
+                        ).lastrowid
+                        or 0
+                    )
+                return ids[path]
+
+            for part in parts:
+                for block in part.blocks:
+                    changed.add(block.study_uid)
+                    block_id = db.execute(
+                        "INSERT INTO block (study_uid, series_uid, rows, data) VALUES (?, ?, ?, ?)",
+                        block[:4],
+                    ).lastrowid
+                    if self.kept:
+                        db.executemany(
+                            "INSERT INTO file_block VALUES (?, ?)",
+                            [(file_id(path), block_id) for path in block.files],
+                        )
+                db.executemany(
+                    "INSERT INTO skipped (file_id, path, reason, detail) VALUES (?, ?, ?, ?)",
+                    [
+                        (
+                            file_id(row.file) if self.kept and row.file is not None else None,
+                            row.path,
+                            row.reason,
+                            row.detail,
+                        )
+                        for row in part.skipped
+                    ],
+                )
+                if self.kept:
+                    db.executemany(
+                        "UPDATE file SET size = ?, mtime_ns = ?, version = ? WHERE id = ?",
+                        [
+                            (stamp.size, stamp.mtime_ns, version, file_id(stamp.path))
+                            for stamp in part.done
+                        ],
+                    )
+            touch(db, changed)
+
+    def prune(self) -> list[str]:
+        with self._database.transaction() as db:
+            changed: set[str] = set()
+            while paths := [
+                row[0]
+                for row in db.execute(
+                    "SELECT path FROM file WHERE run <> ? LIMIT 500", (self._run,)
+                )
+            ]:
+                changed |= forget(db, paths)
+            touch(db, changed)
+        return sorted(changed)
+
+    # studies
+
+    def studies(self, *, unconverted: bool = False) -> Iterator[tuple[str, int]]:
+        only = (
+            "AND NOT EXISTS (SELECT 1 FROM converted c WHERE c.study_uid = block.study_uid)"
+            if unconverted
+            else ""
+        )
+        sql = (
+            "SELECT study_uid, sum(rows) FROM block WHERE study_uid > ? "  # noqa: S608
+            f"{only} GROUP BY study_uid ORDER BY study_uid LIMIT {PAGE}"
+        )
+        last = ""
+        while page := self._all(sql, (last,)):
+            yield from page
+            last = page[-1][0]
+
+    def blocks(self, study_uid: str) -> list[bytes]:
+        sql = "SELECT data FROM block WHERE study_uid = ? ORDER BY id"
+        return [row[0] for row in self._all(sql, (study_uid,))]
+
+    def begin_converting(self, fingerprint: str) -> None:
+        with self._database.transaction() as db:
+            if _meta(db, "fingerprint") != fingerprint:
+                db.execute("DELETE FROM converted")
+                db.execute("DELETE FROM contribution")
+                db.execute("DELETE FROM skipped WHERE study_uid IS NOT NULL")
+                _set_meta(db, "fingerprint", fingerprint)
+
+    def save(self, conversions: Sequence[Converted]) -> None:
+        with self._database.transaction() as db:
+            touch(db, {item.study_uid for item in conversions})
+            for item in conversions:
+                db.executemany(
+                    "INSERT INTO contribution VALUES (?, ?, ?, ?, ?)",
+                    [
+                        (kind, id_, item.study_uid, ordinal, body)
+                        for ordinal, (kind, id_, body) in enumerate(item.contributions)
+                    ],
+                )
+                db.executemany(
+                    "INSERT INTO skipped (study_uid, path, reason, detail) VALUES (?, ?, 'duplicate', '')",
+                    [(item.study_uid, source) for source in item.duplicates],
+                )
+                slim = msgspec.structs.replace(item, contributions=[], duplicates=[])
+                db.execute(
+                    "INSERT INTO converted VALUES (?, ?, ?, ?, ?)",
+                    (item.study_uid, item.state, item.series, item.instances, _encode(slim)),
+                )
+
+    def converted(self) -> Iterator[Converted]:
+        sql = (
+            "SELECT study_uid, data FROM converted WHERE study_uid > ? ORDER BY study_uid LIMIT 20"
+        )
+        last = ""
+        while page := self._all(sql, (last,)):
+            for _, data in page:
+                with self._database.guard():
+                    item = _decode_converted(data)
+                yield item
+            last = page[-1][0]
+
+    def hold(self, study_uids: Iterable[str], reason: str) -> None:
+        with self._database.transaction() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO held VALUES (?, ?)",
+                [(uid, reason) for uid in sorted(study_uids)],
+            )
+
+    def held(self, study_uid: str) -> str:
+        rows = self._all("SELECT reason FROM held WHERE study_uid = ?", (study_uid,))
+        return str(rows[0][0]) if rows else ""
+
+    # companions
+
+    def contributions(
+        self, resource_type: str = "", *, least: int = 1
+    ) -> Iterator[tuple[str, str, list[tuple[str, dict[str, Any]]]]]:
+        kind = "AND resource_type = ?" if resource_type else "AND ? = ''"
+        sql = (
+            "SELECT resource_type, resource_id FROM contribution "  # noqa: S608
+            f"WHERE (resource_type, resource_id) > (?, ?) {kind} AND {_PUBLISHED} "
+            "GROUP BY resource_type, resource_id HAVING count(DISTINCT study_uid) >= ? "
+            f"ORDER BY resource_type, resource_id LIMIT {PAGE}"
+        )
+        bodies = (
+            "SELECT study_uid, body FROM contribution "  # noqa: S608
+            f"WHERE resource_type = ? AND resource_id = ? AND {_PUBLISHED} ORDER BY study_uid, ordinal"
+        )
+        last = ("", "")
+        while page := self._all(sql, (*last, resource_type, least)):
+            for type_, id_ in page:
+                rows = self._all(bodies, (type_, id_))
+                yield type_, id_, [(uid, _decode_json(body)) for uid, body in rows]
+            last = page[-1]
+
+    def save_companions(self, companions: Sequence[Companion]) -> None:
+        with self._database.transaction() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO companion VALUES (?, ?, ?)",
+                [(item.resource_type, item.resource_id, _encode(item)) for item in companions],
+            )
+
+    def companion(self, resource_type: str, resource_id: str) -> dict[str, Any] | None:
+        rows = self._all(
+            "SELECT data FROM companion WHERE resource_type = ? AND resource_id = ?",
+            (resource_type, resource_id),
+        )
+        with self._database.guard():
+            return _decode_json(_decode_companion(rows[0][0]).resource) if rows else None
+
+    def companions(self) -> Iterator[Companion]:
+        sql = (
+            "SELECT resource_type, resource_id, data FROM companion WHERE (resource_type, resource_id) "
+            f"> (?, ?) ORDER BY resource_type, resource_id LIMIT {PAGE}"
+        )
+        last = ("", "")
+        while page := self._all(sql, last):
+            for _, _, data in page:
+                with self._database.guard():
+                    item = _decode_companion(data)
+                yield item
+            last = page[-1][:2]
+
+    # results
+
+    def save_outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        with self._database.transaction() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)",
+                [
+                    (item.study_uid, item.resource_type, item.resource_id, _encode(item))
+                    for item in outcomes
+                ],
+            )
+
+    def outcomes(self) -> Iterator[Outcome]:
+        sql = "SELECT data FROM outcome ORDER BY study_uid = '', study_uid, resource_type, resource_id"
+        with self._database.guard():
+            for (data,) in self._database.connection.execute(sql):
+                yield _decode_outcome(data)
+
+    def skipped(self) -> Iterator[SkippedRow]:
+        sql = "SELECT path, reason, detail FROM skipped ORDER BY path, reason, detail"
+        with self._database.guard():
+            for row in self._database.connection.execute(sql):
+                yield SkippedRow(*row)
+
+    def skipped_counts(self) -> dict[str, int]:
+        return dict(
+            self._all("SELECT reason, count(*) FROM skipped GROUP BY reason ORDER BY reason")
+        )
+
+    def totals(self) -> dict[str, int]:
+        row = self._all(
+            "SELECT coalesce(sum(instances), 0), coalesce(sum(series), 0), count(*) FROM converted"
+        )[0]
+        return dict(zip(("instances", "series", "studies"), row, strict=True))
+
+    def scratch(self) -> str:
+        return self._scratch
+
+    def close(self) -> None:
+        try:
+            self._database.connection.close()
+        finally:
+            self.on_close()
+
+    def _all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        with self._database.guard():
+            return self._database.connection.execute(sql, parameters).fetchall()
+
+
+def _meta(db: Connection, key: str) -> str:
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return str(row[0]) if row else ""
+
+
+def _set_meta(db: Connection, key: str, value: str) -> None:
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))

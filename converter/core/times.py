@@ -59,7 +59,8 @@ def date(value: bytes | str | None) -> Parsed[str]:
     if match is None:
         return Parsed(None, _MALFORMED)
     year, month, day = int(match[1]), int(match[2] or 0), int(match[3] or 0)
-    if not _is_date(year, month, day):
+    zeros = match[2] == "00" and match[3] is None  # 196000 is more likely a slip than a year
+    if zeros or not _is_date(year, month, day):
         return Parsed(None, _MALFORMED)
     if not month:
         return Parsed(f"{year:04}", (*findings, "partial-date"))

@@ -129,7 +129,7 @@ def test_endings(error, code, said, verbose, monkeypatch, capsys):
         state.verbose = v
         PatientName = "DOE^JANE"  # noqa: F841, N806  a local that no traceback may show
         try:
-            raise KeyError("DOE^JANE")
+            raise KeyError("DOE^JANE")  # noqa: TRY301
         except KeyError:
             raise error  # noqa: B904
 

@@ -1,0 +1,54 @@
+"""What every sink promises; ``tests/sinks/contract.py`` holds each to it.
+
+Nothing that a sink leaves behind is half-written: after `Sink.close` everything written stands, after
+`Sink.abort` (or a kill) what stood before stands as it was, or as a whole new resource.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+__all__ = ["Json", "Sink"]
+
+Json = dict[str, Any]
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Where resources go."""
+
+    def stands(self, resource_type: str, resource_id: str) -> Json | None:
+        """Resource that stands at the destination, to be united with ours; ``None`` where none does.
+
+        Raises
+        ------
+        SinkError
+            It stands but cannot be read: it must not be overwritten.
+        """
+
+    def write(self, resource: Json) -> str:
+        """Write a resource; callers write each type and id once.
+
+        Returns
+        -------
+        str
+            Where it is or will be, as a report names it.
+
+        Raises
+        ------
+        SinkError
+            The machine cannot take it.
+        """
+
+    def close(self) -> list[str]:
+        """Finish: what was written stands from here on.
+
+        Returns
+        -------
+        list of str
+            Files that were written, relative to the output, in order; the folder where each resource has a
+            file of its own; empty where there are none.
+        """
+
+    def abort(self) -> None:
+        """Give up: leave no half-written thing behind. After `close` it does nothing."""

@@ -30,10 +30,26 @@ if TYPE_CHECKING:
 
 __all__ = ["OPTIONS", "compile_rules"]
 
-OPTIONS = ("from", "with", "as", "codes", "system", "type", "unit", "const", "ref", "required", "when")
+OPTIONS = (
+    "from",
+    "with",
+    "as",
+    "codes",
+    "system",
+    "type",
+    "unit",
+    "const",
+    "ref",
+    "required",
+    "when",
+)
 """Every option of a rule; there are no others."""
 
-PATIENT_KEYS = ("PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence.UniversalEntityID")
+PATIENT_KEYS = (
+    "PatientID",
+    "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence.UniversalEntityID",
+)
 """What decides whether a study holds two patients; kept whatever the mapping reads."""
 
 REPEATED_IN_ITEMS = (SPECIFIC_CHARACTER_SET,)
@@ -50,7 +66,9 @@ class _Compiler:
 
     def source(self, file: str, path: Sequence[str], keyword: Any) -> Source | None:
         if not isinstance(keyword, str):
-            self.fault(file, path, f"expected a DICOM keyword in quotes, not {type(keyword).__name__}")
+            self.fault(
+                file, path, f"expected a DICOM keyword in quotes, not {type(keyword).__name__}"
+            )
             return None
         tags: list[int] = []
         parts = keyword.split(".")
@@ -72,13 +90,17 @@ class _Compiler:
         found = [self.source(file, path, keyword) for keyword in several]
         return tuple(source for source in found if source is not None)
 
-    def rule(self, path: tuple[str, ...], raw: RawRule, element: Element, level: Level) -> Rule | None:
+    def rule(
+        self, path: tuple[str, ...], raw: RawRule, element: Element, level: Level
+    ) -> Rule | None:
         options = dict(raw.options or {})
         file, before = raw.file, len(self.faults)
         for key in options:
             if key not in OPTIONS:
                 near = get_close_matches(key, OPTIONS, 1)
-                hint = f"; did you mean {near[0]}?" if near else f"; options are {', '.join(OPTIONS)}"
+                hint = (
+                    f"; did you mean {near[0]}?" if near else f"; options are {', '.join(OPTIONS)}"
+                )
                 self.fault(file, path, f"{key} is no option of a rule{hint}")
         for key in ("as", "codes", "system", "type", "unit", "ref"):
             if key in options and not isinstance(options[key], str):
@@ -150,18 +172,24 @@ class _Compiler:
 
     def when(self, file: str, path: tuple[str, ...], value: Any) -> tuple[tuple[Source, str], ...]:
         if not isinstance(value, Mapping):
-            self.fault(file, (*path, "when"), "expected a table such as { Modality = \"CT\" }")
+            self.fault(file, (*path, "when"), 'expected a table such as { Modality = "CT" }')
             return ()
         found = []
         for keyword, expected in value.items():
             source = self.source(file, (*path, "when"), keyword)
             if not isinstance(expected, str):
-                self.fault(file, (*path, "when", keyword), "expected text in quotes: only equality is tested")
+                self.fault(
+                    file,
+                    (*path, "when", keyword),
+                    "expected text in quotes: only equality is tested",
+                )
             elif source is not None:
                 found.append((source, expected))
         return tuple(found)
 
-    def node(self, path: tuple[str, ...], tree: Mapping[str, Any], element: Element | None) -> Node | None:
+    def node(
+        self, path: tuple[str, ...], tree: Mapping[str, Any], element: Element | None
+    ) -> Node | None:
         """Compile one table of the tree; ``tree`` maps names to `RawRule` or further tables."""
         plain = _plain(path)
         children: list[Node] = []
@@ -278,16 +306,26 @@ def _wanted(resources: Mapping[str, Node], sequence_needs: Mapping[str, Any]) ->
         for rule in _rules(node):
             transform = TRANSFORMS.get(rule.transform)
             for source in (*rule.sources, *rule.others, *(source for source, _ in rule.when)):
-                inner = _keywords(_needs(source, transform, sequence_needs)) if source.vr == "SQ" else None
+                inner = (
+                    _keywords(_needs(source, transform, sequence_needs))
+                    if source.vr == "SQ"
+                    else None
+                )
                 several.append(_nested(source.tags, inner))
             for keyword in transform.also if transform else ():
                 tag = dictionary.tag_of(keyword) or 0
-                inner = _keywords(sequence_needs.get(keyword, {})) if dictionary.vr_of(tag) == "SQ" else None
+                inner = (
+                    _keywords(sequence_needs.get(keyword, {}))
+                    if dictionary.vr_of(tag) == "SQ"
+                    else None
+                )
                 several.append({tag: inner})
     return merge_wanted(*several)
 
 
-def _needs(source: Source, transform: Transform | None, known: Mapping[str, Any]) -> Mapping[str, Any]:
+def _needs(
+    source: Source, transform: Transform | None, known: Mapping[str, Any]
+) -> Mapping[str, Any]:
     found = dict(known.get(source.last, known.get("*", {})))
     if transform is not None and transform.needs:
         found.update(transform.needs)
@@ -336,7 +374,9 @@ def compile_rules(
             known = [name for name, held in structure.types.items() if held.kind == "resource"]
             near = get_close_matches(resource, known, 1)
             hint = f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}"
-            compiler.fault(_file(tree), (resource,), f"is no resource type that is known here{hint}")
+            compiler.fault(
+                _file(tree), (resource,), f"is no resource type that is known here{hint}"
+            )
             continue
         node = compiler.node((resource,), tree, None)
         if node is not None:
@@ -353,5 +393,3 @@ def compile_rules(
         examples=tuple(examples),
         files=tuple(layer.file for layer in layers),
     )
-
-

@@ -51,7 +51,7 @@ def flatten(file: str, kind: str, tree: Mapping[str, Any]) -> tuple[Layer, list[
                 Fault(
                     file,
                     ".".join(path),
-                    "expected a rule such as { from = \"Keyword\" }, a table of rules, or false; "
+                    'expected a rule such as { from = "Keyword" }, a table of rules, or false; '
                     "a fixed value is written { const = ... }",
                 )
             )
@@ -107,11 +107,20 @@ def lay(layers: list[Layer]) -> tuple[dict[Path, RawRule], list[Fault]]:
                             f"{held.file} has one rule for {'.'.join(upper)} as a whole: replace that",
                         )
                     )
-            for below in [known for known in placed if known[: len(path)] == path and known != path]:
+            for below in [
+                known for known in placed if known[: len(path)] == path and known != path
+            ]:
                 del placed[below]
             if raw.options is None and path not in placed and layer.kind != "base":
-                if not any(known[: len(path)] == path for earlier in layers for known in earlier.rules if earlier is not layer):
-                    faults.append(Fault(raw.file, ".".join(path), "removes a rule that is not there"))
+                if not any(
+                    known[: len(path)] == path
+                    for earlier in layers
+                    for known in earlier.rules
+                    if earlier is not layer
+                ):
+                    faults.append(
+                        Fault(raw.file, ".".join(path), "removes a rule that is not there")
+                    )
             placed[path] = raw
     return {path: raw for path, raw in placed.items() if raw.options is not None}, faults
 

@@ -26,55 +26,347 @@ class Reason:
 
 REASONS: dict[str, Reason] = {
     # inputs that are left out
-    "not-dicom": Reason("skipped", False, "The file is no DICOM object.", "Nothing; leave it out of the input to silence it."),
+    "not-dicom": Reason(
+        "skipped",
+        False,
+        "The file is no DICOM object.",
+        "Nothing; leave it out of the input to silence it.",
+    ),
     "empty": Reason("skipped", True, "The file has no bytes.", "Export or send the object again."),
-    "truncated-header": Reason("skipped", True, "The file ends before its header does.", "Export or send the object again."),
-    "no-study-uid": Reason("skipped", True, "The object has no Study Instance UID.", "Repair the object at its source."),
-    "no-series-uid": Reason("skipped", True, "The object has no Series Instance UID.", "Repair the object at its source."),
-    "no-sop-uid": Reason("skipped", True, "The object has no SOP Instance UID or no SOP Class UID.", "Repair the object at its source."),
-    "invalid-uid": Reason("skipped", True, "A UID of the object breaks the rules of PS3.5 section 9 (or does not fit a FHIR id).", "Repair the object at its source."),
-    "not-an-instance": Reason("skipped", False, "A DICOM object that is no composite instance of a study.", "Nothing."),
-    "dicomdir": Reason("skipped", False, "A DICOMDIR: an index, never an instance itself.", "Nothing; the files beside it are read."),
-    "duplicate": Reason("skipped", False, "The same instance with the same content was read before.", "Nothing."),
-    "duplicate-differs": Reason("finding", False, "The same SOP Instance UID came with different content; one of them is used.", "Find out which copy is right and leave the other out."),
-    "too-deep": Reason("skipped", True, "Sequences are nested deeper than any real object needs.", "Look at where the file came from; it may be hostile."),
-    "inflate-limit": Reason("skipped", True, "Compressed data inflates beyond the limit.", "Look at where the file came from; it may be hostile."),
-    "header-limit": Reason("skipped", True, "A value of the header is larger than the limit.", "Look at where the file came from; it may be hostile."),
-    "unreadable-member": Reason("skipped", True, "A member of an archive cannot be read.", "Make the archive again."),
-    "unreadable-archive": Reason("skipped", True, "An archive cannot be read.", "Make the archive again."),
-    "encrypted-member": Reason("skipped", True, "A member of an archive is encrypted.", "Unpack it and convert the folder."),
-    "malformed": Reason("skipped", True, "The header breaks DICOM's encoding rules and cannot be read.", "Repair the object at its source."),
-    "permission-denied": Reason("skipped", True, "The file may not be read by this user.", "Run as a user who may read it."),
-    "read-error": Reason("skipped", True, "The system failed to read the file.", "Look at the disk or network share."),
-    "symbolic-link": Reason("skipped", False, "A symbolic link, not followed.", "Name its target as an input."),
+    "truncated-header": Reason(
+        "skipped", True, "The file ends before its header does.", "Export or send the object again."
+    ),
+    "no-study-uid": Reason(
+        "skipped", True, "The object has no Study Instance UID.", "Repair the object at its source."
+    ),
+    "no-series-uid": Reason(
+        "skipped",
+        True,
+        "The object has no Series Instance UID.",
+        "Repair the object at its source.",
+    ),
+    "no-sop-uid": Reason(
+        "skipped",
+        True,
+        "The object has no SOP Instance UID or no SOP Class UID.",
+        "Repair the object at its source.",
+    ),
+    "invalid-uid": Reason(
+        "skipped",
+        True,
+        "A UID of the object breaks the rules of PS3.5 section 9 (or does not fit a FHIR id).",
+        "Repair the object at its source.",
+    ),
+    "not-an-instance": Reason(
+        "skipped", False, "A DICOM object that is no composite instance of a study.", "Nothing."
+    ),
+    "dicomdir": Reason(
+        "skipped",
+        False,
+        "A DICOMDIR: an index, never an instance itself.",
+        "Nothing; the files beside it are read.",
+    ),
+    "duplicate": Reason(
+        "skipped", False, "The same instance with the same content was read before.", "Nothing."
+    ),
+    "duplicate-differs": Reason(
+        "finding",
+        False,
+        "The same SOP Instance UID came with different content; one of them is used.",
+        "Find out which copy is right and leave the other out.",
+    ),
+    "too-deep": Reason(
+        "skipped",
+        True,
+        "Sequences are nested deeper than any real object needs.",
+        "Look at where the file came from; it may be hostile.",
+    ),
+    "inflate-limit": Reason(
+        "skipped",
+        True,
+        "Compressed data inflates beyond the limit.",
+        "Look at where the file came from; it may be hostile.",
+    ),
+    "header-limit": Reason(
+        "skipped",
+        True,
+        "A value of the header is larger than the limit.",
+        "Look at where the file came from; it may be hostile.",
+    ),
+    "unreadable-member": Reason(
+        "skipped", True, "A member of an archive cannot be read.", "Make the archive again."
+    ),
+    "unreadable-archive": Reason(
+        "skipped", True, "An archive cannot be read.", "Make the archive again."
+    ),
+    "encrypted-member": Reason(
+        "skipped", True, "A member of an archive is encrypted.", "Unpack it and convert the folder."
+    ),
+    "malformed": Reason(
+        "skipped",
+        True,
+        "The header breaks DICOM's encoding rules and cannot be read.",
+        "Repair the object at its source.",
+    ),
+    "permission-denied": Reason(
+        "skipped", True, "The file may not be read by this user.", "Run as a user who may read it."
+    ),
+    "read-error": Reason(
+        "skipped", True, "The system failed to read the file.", "Look at the disk or network share."
+    ),
+    "symbolic-link": Reason(
+        "skipped", False, "A symbolic link, not followed.", "Name its target as an input."
+    ),
     "special-file": Reason("skipped", False, "A pipe, socket or device.", "Nothing."),
-    "changed-while-reading": Reason("skipped", True, "The file changed while it was read.", "Run again, or use --ignore-changed."),
+    "changed-while-reading": Reason(
+        "skipped",
+        True,
+        "The file changed while it was read.",
+        "Run again, or use --ignore-changed.",
+    ),
     "filtered": Reason("skipped", False, "Left out by a filter of the command line.", "Nothing."),
-    "not-found": Reason("skipped", True, "A path of the list of files does not exist.", "Correct the list."),
-    "nested-archive": Reason("skipped", True, "An archive within an archive, not opened.", "Unpack the outer archive and convert the folder."),
-    "reader-crashed": Reason("skipped", True, "The process that read the file died; the others went on.", "Look at the memory limit of the machine; send us the file's header if you may."),
+    "not-found": Reason(
+        "skipped", True, "A path of the list of files does not exist.", "Correct the list."
+    ),
+    "nested-archive": Reason(
+        "skipped",
+        True,
+        "An archive within an archive, not opened.",
+        "Unpack the outer archive and convert the folder.",
+    ),
+    "reader-crashed": Reason(
+        "skipped",
+        True,
+        "The process that read the file died; the others went on.",
+        "Look at the memory limit of the machine; send us the file's header if you may.",
+    ),
     # studies that are held back
-    "patient-conflict": Reason("held", True, "Two patients in one study: it is published for nobody.", "Find out whose study it is and leave the other objects out."),
-    "patient-mismatch": Reason("held", True, "One patient key with two different people behind it: the studies are held.", "Find out which record is right."),
-    "subject-mismatch": Reason("held", True, "The study that stands at the destination belongs to another patient, or nothing shows that it is the same one.", "Find out whose study it is; put it right at the destination."),
-    "study-mismatch": Reason("held", True, "The resource that stands at the destination is of another study.", "Find out what was written there and by whom."),
-    "study-failed": Reason("held", True, "The conversion of the study broke off; the others went on.", "Report it with the message of the issue; it holds no patient's value."),
+    "patient-conflict": Reason(
+        "held",
+        True,
+        "Two patients in one study: it is published for nobody.",
+        "Find out whose study it is and leave the other objects out.",
+    ),
+    "patient-mismatch": Reason(
+        "held",
+        True,
+        "One patient key with two different people behind it: the studies are held.",
+        "Find out which record is right.",
+    ),
+    "subject-mismatch": Reason(
+        "held",
+        True,
+        "The study that stands at the destination belongs to another patient, or nothing shows that it is the same one.",
+        "Find out whose study it is; put it right at the destination.",
+    ),
+    "study-mismatch": Reason(
+        "held",
+        True,
+        "The resource that stands at the destination is of another study.",
+        "Find out what was written there and by whom.",
+    ),
+    "study-failed": Reason(
+        "held",
+        True,
+        "The conversion of the study broke off; the others went on.",
+        "Report it with the message of the issue; it holds no patient's value.",
+    ),
     # findings about values and encodings
-    "charset-missing": Reason("finding", False, "Text beyond ASCII in an object that states no character set; read as the site's, as UTF-8 or as Latin-1.", "Set site.charset, or repair the object at its source."),
-    "charset-unknown": Reason("finding", False, "The stated character set is no DICOM term, or does not allow the bytes that stand there.", "Repair the object at its source; look at the text that came out."),
-    "charset-invalid": Reason("finding", False, "Bytes that the stated character set does not have; U+FFFD stands in their place unless they could only be meant one way.", "Repair the object at its source."),
-    "control-character": Reason("finding", False, "Control characters were taken out of a text.", "Nothing, or repair the object at its source."),
-    "value-malformed": Reason("finding", False, "A value breaks the rules of its value representation and was left out.", "Repair the object at its source."),
-    "value-out-of-range": Reason("finding", False, "A number does not fit its value representation or the FHIR element and was left out.", "Repair the object at its source."),
-    "legacy-format": Reason("finding", False, "A date or time in the format of ACR-NEMA (1997.04.24, 14:04:38).", "Nothing."),
-    "partial-date": Reason("finding", False, "A date without its day or month.", "Nothing, or complete it at its source."),
-    "no-time-zone": Reason("finding", False, "A time was left out because nothing tells its offset from UTC.", "Set site.timezone."),
-    "offset-malformed": Reason("finding", False, "TimezoneOffsetFromUTC (0008,0201) is no offset and was not used.", "Repair the object at its source."),
-    "ambiguous-local-time": Reason("finding", False, "A local time that the clocks went through twice; the first is taken.", "Nothing."),
-    "nonexistent-local-time": Reason("finding", False, "A local time that the clocks skipped; the offset before the change is taken.", "Nothing."),
-    "truncated": Reason("finding", False, "The file ends after its header, within the pixel data or another value that is not needed.", "Export or send the object again."),
-    "no-preamble": Reason("finding", False, "The file has no DICOM preamble or no file meta information.", "Nothing."),
-    "unknown-vr": Reason("finding", False, "The header holds a value representation that DICOM does not define.", "Repair the object at its source."),
-    "wrong-vr": Reason("finding", False, "An attribute stands as something that it cannot be (a text as a sequence, say) and was left out.", "Repair the object at its source."),
+    "charset-missing": Reason(
+        "finding",
+        False,
+        "Text beyond ASCII in an object that states no character set; read as the site's, as UTF-8 or as Latin-1.",
+        "Set site.charset, or repair the object at its source.",
+    ),
+    "charset-unknown": Reason(
+        "finding",
+        False,
+        "The stated character set is no DICOM term, or does not allow the bytes that stand there.",
+        "Repair the object at its source; look at the text that came out.",
+    ),
+    "charset-invalid": Reason(
+        "finding",
+        False,
+        "Bytes that the stated character set does not have; U+FFFD stands in their place unless they could only be meant one way.",
+        "Repair the object at its source.",
+    ),
+    "control-character": Reason(
+        "finding",
+        False,
+        "Control characters were taken out of a text.",
+        "Nothing, or repair the object at its source.",
+    ),
+    "value-malformed": Reason(
+        "finding",
+        False,
+        "A value breaks the rules of its value representation and was left out.",
+        "Repair the object at its source.",
+    ),
+    "value-out-of-range": Reason(
+        "finding",
+        False,
+        "A number does not fit its value representation or the FHIR element and was left out.",
+        "Repair the object at its source.",
+    ),
+    "legacy-format": Reason(
+        "finding",
+        False,
+        "A date or time in the format of ACR-NEMA (1997.04.24, 14:04:38).",
+        "Nothing.",
+    ),
+    "partial-date": Reason(
+        "finding",
+        False,
+        "A date without its day or month.",
+        "Nothing, or complete it at its source.",
+    ),
+    "no-time-zone": Reason(
+        "finding",
+        False,
+        "A time was left out because nothing tells its offset from UTC.",
+        "Set site.timezone.",
+    ),
+    "offset-malformed": Reason(
+        "finding",
+        False,
+        "TimezoneOffsetFromUTC (0008,0201) is no offset and was not used.",
+        "Repair the object at its source.",
+    ),
+    "ambiguous-local-time": Reason(
+        "finding",
+        False,
+        "A local time that the clocks went through twice; the first is taken.",
+        "Nothing.",
+    ),
+    "nonexistent-local-time": Reason(
+        "finding",
+        False,
+        "A local time that the clocks skipped; the offset before the change is taken.",
+        "Nothing.",
+    ),
+    "truncated": Reason(
+        "finding",
+        False,
+        "The file ends after its header, within the pixel data or another value that is not needed.",
+        "Export or send the object again.",
+    ),
+    "no-preamble": Reason(
+        "finding", False, "The file has no DICOM preamble or no file meta information.", "Nothing."
+    ),
+    "unknown-vr": Reason(
+        "finding",
+        False,
+        "The header holds a value representation that DICOM does not define.",
+        "Repair the object at its source.",
+    ),
+    "wrong-vr": Reason(
+        "finding",
+        False,
+        "An attribute stands as something that it cannot be (a text as a sequence, say) and was left out.",
+        "Repair the object at its source.",
+    ),
+    # what the mapping finds
+    "values-differ": Reason(
+        "finding",
+        False,
+        "Instances differ in a value that the resource holds once; the most frequent one is used, of left and right neither.",
+        "Look at the instances named, and correct them at their source if one is wrong.",
+    ),
+    "code-unknown": Reason(
+        "finding",
+        False,
+        "A code or term that the tables do not have; its text is kept where the element has room for it.",
+        "Add it to a code table of the site's overlay, or correct it at its source.",
+    ),
+    "code-normalised": Reason(
+        "finding",
+        False,
+        "A term was found in the table only after blanks, underscores or case were changed.",
+        "Nothing; or correct it at its source.",
+    ),
+    "coding-scheme-unknown": Reason(
+        "finding",
+        False,
+        "A coding scheme whose system nobody states; the meaning is kept as text.",
+        "Name its system in [site.coding_schemes].",
+    ),
+    "not-a-body-structure": Reason(
+        "finding",
+        False,
+        "The term is a physical object (a phantom), no part of a body; it stays as text.",
+        "Nothing.",
+    ),
+    "modality-missing": Reason(
+        "finding",
+        False,
+        "Neither Modality nor the SOP class tells the modality; the element says that it is unknown.",
+        "Correct the object at its source.",
+    ),
+    "modality-derived": Reason(
+        "finding",
+        False,
+        "Modality is missing and was taken from the SOP class.",
+        "Nothing; or correct the object at its source.",
+    ),
+    "issuer-missing": Reason(
+        "finding",
+        False,
+        "An identifier whose issuer nobody states; it is written without a system.",
+        "Configure its system, such as [site.patient] system.",
+    ),
+    "issuer-malformed": Reason(
+        "finding",
+        False,
+        "An issuer's universal id is not what its type says; the identifier is written without it.",
+        "Correct it at its source.",
+    ),
+    "check-digit": Reason(
+        "finding",
+        False,
+        "A number breaks the check digit of the system that its issuer stands for; it is written without that system.",
+        "Correct the number at its source.",
+    ),
+    "patient-scoped-to-study": Reason(
+        "finding",
+        False,
+        "The patient has no identifier with a system, so the Patient belongs to this study alone.",
+        "Configure the system of patient identifiers.",
+    ),
+    "companions-differ": Reason(
+        "finding",
+        False,
+        "Studies differ in what they say of a resource that they share; the most frequent value is used.",
+        "Look at the studies named.",
+    ),
+    "de-identified": Reason(
+        "finding",
+        False,
+        "The object says that its patient's identity was removed: dates and names may be dummies.",
+        "Nothing.",
+    ),
+    "quality-control": Reason(
+        "finding",
+        False,
+        "The object is a quality control image or a phantom.",
+        'Set site.patient.subject to "Device" if such studies shall have a Device as subject.',
+    ),
+    "group-of-subjects": Reason(
+        "finding",
+        False,
+        "The object is of a group of subjects, such as small animals; it is written under its PatientID.",
+        "Nothing.",
+    ),
+    "instances-not-listed": Reason(
+        "finding",
+        False,
+        "An option left the lists of instances out; profiles that ask for them are not claimed.",
+        "Use --instances all.",
+    ),
+    "required-missing": Reason(
+        "finding",
+        False,
+        "A required element has no value, so the item that needs it was left out.",
+        "Correct the object at its source.",
+    ),
 }
 """Code to meaning, in the order of ``docs/reasons.md``."""

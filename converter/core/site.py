@@ -10,7 +10,16 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["AccessionSettings", "Coding", "EncounterSettings", "EndpointSettings", "IdentifierSystem", "OrganizationSettings", "PatientSettings", "Site"]
+__all__ = [
+    "AccessionSettings",
+    "Coding",
+    "EncounterSettings",
+    "EndpointSettings",
+    "IdentifierSystem",
+    "OrganizationSettings",
+    "PatientSettings",
+    "Site",
+]
 
 
 class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -41,7 +50,9 @@ class PatientSettings(_Settings, frozen=True):
     system: str = ""
     """System of a PatientID that states no issuer."""
     type: str = "MR"
-    name_use: Literal["", "usual", "official", "temp", "nickname", "anonymous", "old", "maiden"] = "usual"
+    name_use: Literal["", "usual", "official", "temp", "nickname", "anonymous", "old", "maiden"] = (
+        "usual"
+    )
     issuers: dict[str, IdentifierSystem] = {}
     """IssuerOfPatientID text (exact, trimmed) to system."""
     subject: Literal["Patient", "Device"] = "Patient"

@@ -6,7 +6,7 @@ A `Block` holds instances of one series in columns: attributes that are the same
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,7 +14,17 @@ import msgspec
 from converter.core.header import Header, digest
 from converter.core.issues import Issue
 
-__all__ = ["Block", "Instance", "Row", "Series", "Study", "assemble", "pack", "pack_block", "unpack_block"]
+__all__ = [
+    "Block",
+    "Instance",
+    "Row",
+    "Series",
+    "Study",
+    "assemble",
+    "pack",
+    "pack_block",
+    "unpack_block",
+]
 
 
 class Row(msgspec.Struct, array_like=True, gc=False):
@@ -126,28 +136,32 @@ class Series:
     uid: str
     instances: list[Instance]
 
-    def tally(self, tags: Sequence[int]) -> Counter[tuple[bytes | None, ...]]:
-        """Count the distinct value tuples of some attributes over the instances."""
-        counter: Counter[tuple[bytes | None, ...]] = Counter()
-        plans: dict[int, tuple[list[bytes | None], list[tuple[int, int]]]] = {}
+    def keys(self, tags: Sequence[int]) -> list[tuple[bytes | None, ...]]:
+        """Value tuple of some attributes for each instance, in their order."""
+        found: list[tuple[bytes | None, ...]] = []
+        plans: dict[int, tuple[tuple[bytes | None, ...], list[tuple[int, int]]]] = {}
         for instance in self.instances:
             block = instance.block
             plan = plans.get(id(block))
             if plan is None:
-                base = [block.shared.get(tag) for tag in tags]
+                base = tuple(block.shared.get(tag) for tag in tags)
                 where = {tag: index for index, tag in enumerate(block.tags)}
                 vary = [(i, where[tag]) for i, tag in enumerate(tags) if tag in where]
                 plan = plans[id(block)] = (base, vary)
             base, vary = plan
             if vary:
-                key = base.copy()
+                key = list(base)
                 values = instance.row.values
                 for i, column in vary:
                     key[i] = values[column]
-                counter[tuple(key)] += 1
+                found.append(tuple(key))
             else:
-                counter[tuple(base)] += 1
-        return counter
+                found.append(base)
+        return found
+
+    def tally(self, tags: Sequence[int]) -> Counter[tuple[bytes | None, ...]]:
+        """Count the distinct value tuples of some attributes over the instances."""
+        return Counter(self.keys(tags))
 
 
 @dataclass(slots=True)
@@ -159,11 +173,10 @@ class Study:
     issues: list[Issue] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
     """Sources of identical copies that were left out (reason ``duplicate``)."""
+    others: list[Instance] = field(default_factory=list)
+    """Differing copies that were left out: they still tell whether two patients share the study."""
     replaced: list[str] = field(default_factory=list)
     """Sources of differing copies that were left out (reason ``duplicate-differs``)."""
-
-    def __iter__(self) -> Iterator[Series]:
-        return iter(self.series)
 
     @property
     def count(self) -> int:
@@ -192,6 +205,7 @@ def assemble(study_instance_uid: str, blocks: Iterable[Block]) -> Study:
                 study.duplicates.append(dropped[2])
             else:
                 study.replaced.append(dropped[2])
+                study.others.append(Instance(row.sop_instance_uid, dropped[3], dropped[4]))
                 study.issues.append(
                     Issue(
                         "warning",

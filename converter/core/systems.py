@@ -51,6 +51,8 @@ def is_nhs_number(text: str) -> bool:
     digits = compact(text)
     if not re.fullmatch(r"[0-9]{10}", digits):
         return False
-    total = sum(int(digit) * weight for digit, weight in zip(digits, range(10, 1, -1), strict=False))
+    total = sum(
+        int(digit) * weight for digit, weight in zip(digits, range(10, 1, -1), strict=False)
+    )
     check = (11 - total % 11) % 11
     return check == int(digits[9])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from converter.core.transforms import codes, identifiers, people, references, simple
+from converter.core.transforms import codes, companions, identifiers, people, references, simple
 from converter.core.transforms.base import TRANSFORMS, Absent, Call, Ref, Transform, View
 
 __all__ = ["DEFAULTS", "SEQUENCE_NEEDS", "TRANSFORMS", "Absent", "Call", "Ref", "Transform", "View"]
 
-_ = (simple,)
+_ = (companions, simple)
 
 DEFAULTS = {
     "CodeableConcept": "codeableConcept",

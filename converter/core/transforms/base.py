@@ -66,6 +66,10 @@ class Transform:
     """Made by the engine from the whole study."""
     sourceless: bool = False
     """Needs no ``from``."""
+    whole: bool = False
+    """Reads the sources itself, all of them, rather than the first that yields something."""
+    companions_only: bool = False
+    """Says something only where companions become resources."""
 
 
 TRANSFORMS: dict[str, Transform] = {}
@@ -104,7 +108,11 @@ class View:
         if not value:
             return []
         decoded = strings(
-            value, dictionary.vr_of(tag), self.charset, default=self._call.site.charset, keep_empty=keep_empty
+            value,
+            dictionary.vr_of(tag),
+            self.charset,
+            default=self._call.site.charset,
+            keep_empty=keep_empty,
         )
         self._call.found(decoded.findings, keyword)
         return decoded.values
@@ -129,7 +137,9 @@ class Call:
 
     __slots__ = ("code_row", "issues", "keyword", "rule", "site", "source", "tables", "top", "view")
 
-    def __init__(self, rule: Rule, header: Header, site: Site, tables: Mapping[str, CodeTable]) -> None:
+    def __init__(
+        self, rule: Rule, header: Header, site: Site, tables: Mapping[str, CodeTable]
+    ) -> None:
         self.rule = rule
         self.site = site
         self.tables = tables
@@ -174,7 +184,8 @@ class Call:
         self, code: str, keyword: str = "", severity: Severity = "warning", message: str = ""
     ) -> None:
         """Note a finding about the rule's element; never with a value in it."""
-        self.issues.append(Issue(severity, code, self.rule.element, keyword or self.keyword, message))
+        written = keyword or (self.source.keyword if self.source else self.keyword)
+        self.issues.append(Issue(severity, code, self.rule.element, written, message))
 
     def found(self, codes: tuple[str, ...], keyword: str) -> None:
         """Note what decoding found."""

@@ -96,7 +96,11 @@ def coded(call: Call, item: View) -> dict[str, Any] | None:
 def _display(call: Call, item: View, system: str, code: str) -> dict[str, str]:
     if system in {SCT, LOINC} and not call.site.sct_display:
         return {}
-    row = call.tables["modality"].rows.get(code) if system == DCM and "modality" in call.tables else None
+    row = (
+        call.tables["modality"].rows.get(code)
+        if system == DCM and "modality" in call.tables
+        else None
+    )
     display = row["display"] if row else item.text("CodeMeaning")
     return {"display": display} if display else {}
 
@@ -123,7 +127,7 @@ def codeable_concept(call: Call) -> list[dict[str, Any]] | None:
     return [one for one in found if one] or None
 
 
-@transform("reasons", "CodeableConcept", needs=CODE_ITEM, also=SCHEMES, agree="union")
+@transform("reasons", "CodeableConcept", needs=CODE_ITEM, also=SCHEMES, agree="union", whole=True)
 def reasons(call: Call) -> list[dict[str, Any]] | None:
     """Coded reasons, then free text; a text joins the code only where there is one of each."""
     codes: list[dict[str, Any]] = []
@@ -136,7 +140,9 @@ def reasons(call: Call) -> list[dict[str, Any]] | None:
             else:
                 texts += [text for text in [view.text(source.last)] if text]
     codes = _distinct(codes)
-    texts = list(dict.fromkeys(text for text in texts if text not in {one.get("text") for one in codes}))
+    texts = list(
+        dict.fromkeys(text for text in texts if text not in {one.get("text") for one in codes})
+    )
     if len(codes) == 1 and len(texts) == 1:
         return [{**codes[0], "text": texts[0]}]
     return [*codes, *({"text": text} for text in texts)] or None

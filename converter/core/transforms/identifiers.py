@@ -139,7 +139,11 @@ def accession_identifier(call: Call, item: View, code: str = "ACSN") -> dict[str
         found["system"] = system
     found["value"] = value
     assigner: dict[str, Any] = {}
-    if settings.assigner_system and settings.assigner_value and (not issuer or system == settings.system):
+    if (
+        settings.assigner_system
+        and settings.assigner_value
+        and (not issuer or system == settings.system)
+    ):
         assigner["identifier"] = {
             "system": settings.assigner_system,
             "value": settings.assigner_value,
@@ -158,6 +162,7 @@ def accession_identifier(call: Call, item: View, code: str = "ACSN") -> dict[str
     needs=HIERARCHIC_DESIGNATOR,
     also=("IssuerOfAccessionNumberSequence",),
     agree="union",
+    whole=True,
 )
 def accession(call: Call) -> list[dict[str, Any]] | None:
     """Accession numbers of the study: its own, and those of its request items."""

@@ -77,7 +77,9 @@ def _person(call: Call, name: str, item: View | None) -> Ref | None:
     if name:
         header[tag_of("PersonName") or 0] = name.encode()
     if codes:
-        header[tag_of("PersonIdentificationCodeSequence") or 0] = pack_items([c.header for c in codes])
+        header[tag_of("PersonIdentificationCodeSequence") or 0] = pack_items(
+            [c.header for c in codes]
+        )
     header[tag_of("SpecificCharacterSet") or 0] = b"ISO_IR 192"
     value = (identifier or {}).get("value", "") or display
     return Ref(
@@ -102,7 +104,9 @@ def practitioners(call: Call) -> list[Ref] | None:
     return _people(call, call.keyword, call.other("SQ")) or None
 
 
-@transform("performers", "ImagingStudy.series.performer", needs=PERSON_IDENTIFICATION, agree="union")
+@transform(
+    "performers", "ImagingStudy.series.performer", needs=PERSON_IDENTIFICATION, agree="union"
+)
 def performers(call: Call) -> list[dict[str, Any]] | None:
     """People with the function that the rule's ``type`` names (v3-ParticipationType)."""
     coding = {"system": PARTICIPATION, "code": call.rule.type}

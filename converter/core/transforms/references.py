@@ -15,7 +15,7 @@ from converter.core.transforms.identifiers import (
     issuer_system,
 )
 
-__all__ = ["REQUEST"]
+__all__ = ["REQUEST", "encounter", "order_number"]
 
 REQUEST: dict[str, Any] = {
     "AccessionNumber": None,
@@ -42,6 +42,27 @@ ORDER_NUMBERS = (
 )
 
 
+def order_number(call: Call, item: View) -> list[dict[str, Any]]:
+    """Placer and filler order numbers of a request item, with their issuers."""
+    found = []
+    for code, keyword, issuer_keyword in ORDER_NUMBERS:
+        value = item.first(keyword)
+        if not value:
+            continue
+        issuer = (item.items(issuer_keyword) or [None])[0]
+        system = issuer_system(call, issuer) if issuer else ""
+        local = issuer.first("LocalNamespaceEntityID") if issuer else ""
+        system = system or call.site.order_systems.get(local, "")
+        identifier: dict[str, Any] = {"type": identifier_type(call, code)}
+        if system:
+            identifier["system"] = system
+        identifier["value"] = value
+        if local:
+            identifier["assigner"] = {"display": local}
+        found.append(identifier)
+    return found
+
+
 def _order(call: Call, item: View) -> Ref | None:
     """Reference to the order of one request item: by accession, else placer, else filler number."""
     identifier = accession_identifier(call, item)
@@ -49,21 +70,7 @@ def _order(call: Call, item: View) -> Ref | None:
         coding = {"system": DCM, "code": "121022", "display": "Accession Number"}
         identifier["type"]["coding"].append(coding)
     else:
-        for code, keyword, issuer_keyword in ORDER_NUMBERS:
-            value = item.first(keyword)
-            if not value:
-                continue
-            issuer = (item.items(issuer_keyword) or [None])[0]
-            system = issuer_system(call, issuer) if issuer else ""
-            local = issuer.first("LocalNamespaceEntityID") if issuer else ""
-            system = system or call.site.order_systems.get(local, "")
-            identifier = {"type": identifier_type(call, code)}
-            if system:
-                identifier["system"] = system
-            identifier["value"] = value
-            if local:
-                identifier["assigner"] = {"display": local}
-            break
+        identifier = next(iter(order_number(call, item)), None)
     if identifier is None:
         return None
     header: Header = dict(item.header)
@@ -96,6 +103,7 @@ def _order(call: Call, item: View) -> Ref | None:
         "RequestingPhysicianIdentificationSequence",
     ),
     agree="union",
+    whole=True,
 )
 def orders(call: Call) -> list[Ref] | None:
     """One reference for each distinct order: of the request items, and of the object's own accession.
@@ -135,7 +143,9 @@ def encounter(call: Call) -> Ref | Absent | None:
         return Absent() if settings.missing == "data-absent-reason" else None
     issuer = (call.top.items("IssuerOfAdmissionIDSequence") or [None])[0]
     system = issuer_system(call, issuer) if issuer else ""
-    display = issuer.first("LocalNamespaceEntityID") if issuer else call.top.first("IssuerOfAdmissionID")
+    display = (
+        issuer.first("LocalNamespaceEntityID") if issuer else call.top.first("IssuerOfAdmissionID")
+    )
     if not system and display:
         system = call.site.order_systems.get(display, "")
     if not system and not issuer and not display:
@@ -198,6 +208,7 @@ def organization(call: Call) -> Ref | None:
 @transform(
     "device",
     "ImagingStudy.series.performer",
+    companions_only=True,
     also=("ManufacturerModelName", "DeviceSerialNumber", "StationName", "SoftwareVersions"),
 )
 def device(call: Call) -> dict[str, Any] | None:

@@ -88,16 +88,16 @@ def date_time(call: Call) -> str | None:
     if raw is None:
         return None
     time = call.other("TM")
-    found = times.date_time(
+    value, findings = times.date_time(
         raw,
         call.view.raw(time) if time else None,
         call.top.raw("TimezoneOffsetFromUTC"),
         call.site.timezone,
         keep_fractions=call.site.keep_fractions,
     )
-    for finding in found.findings:
+    for finding in findings:
         call.issue(finding, severity="information" if finding == "no-time-zone" else "warning")
-    return found.value
+    return value
 
 
 @transform("date", "date")

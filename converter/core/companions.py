@@ -1,0 +1,134 @@
+"""Resources that span studies: what several studies say of one, reduced to one resource."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from converter.core.issues import Issue
+from converter.core.narrative import narrative
+
+__all__ = ["Reduced", "reduce"]
+
+UNITED = frozenset({"identifier", "reasonCode", "payloadType"})
+"""Repeating elements that are united; any other element takes the most frequent value whole."""
+
+OWN = frozenset({"resourceType", "id", "text"})
+
+KEYWORDS = {"birthDate": "PatientBirthDate", "gender": "PatientSex", "name": "PatientName"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """One resource of many contributions."""
+
+    resource: dict[str, Any]
+    issues: list[Issue]
+    mismatch: bool
+    """Two different people behind one key: birth date and family name both differ."""
+
+
+def _written(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def _family(resource: dict[str, Any]) -> str:
+    return next(
+        (name["family"].casefold() for name in resource.get("name", []) if name.get("family")), ""
+    )
+
+
+def _two_people(contributions: Sequence[tuple[str, dict[str, Any]]]) -> bool:
+    known = {
+        (one.get("birthDate", ""), _family(one))
+        for _, one in contributions
+        if one.get("birthDate") and _family(one)
+    }
+    return any(a[0] != b[0] and a[1] != b[1] for a in known for b in known)
+
+
+def reduce(contributions: Sequence[tuple[str, dict[str, Any]]]) -> Reduced:
+    """Reduce all contributions to one resource id.
+
+    Parameters
+    ----------
+    contributions : sequence of (str, dict)
+        Study Instance UID and what that study says; at least one, all of one type and id. Their order
+        changes nothing.
+
+    Returns
+    -------
+    Reduced
+        Elements take the value of most studies, ties the smallest; identifiers are united.
+    """
+    first = contributions[0][1]
+    issues: list[Issue] = []
+    body: dict[str, Any] = {}
+    names = list(
+        dict.fromkeys(name for _, one in sorted(contributions, key=_by_study) for name in one)
+    )
+    for name in names:
+        if name in OWN:
+            continue
+        values = [(uid, one[name]) for uid, one in contributions if name in one]
+        if name in UNITED:
+            united = {_written(item): item for _, value in values for item in value}
+            main = _most(values)
+            ordered = [*main, *(united[key] for key in sorted(united) if united[key] not in main)]
+            body[name] = ordered
+            continue
+        if name.startswith("_") and any(name[1:] in one for _, one in contributions):
+            continue  # a value that one study knows beats the data-absent-reason of another
+        body[name] = _most(values)
+        if len({_written(value) for _, value in values}) > 1:
+            issues.append(
+                Issue(
+                    "warning",
+                    "companions-differ",
+                    f"{first['resourceType']}.{name}",
+                    KEYWORDS.get(name, ""),
+                    "Studies differ; the most frequent value is taken.",
+                    tuple(sorted({uid for uid, _ in values})[:3]),
+                    len(values),
+                )
+            )
+    if "name" in body and first["resourceType"] == "Patient":
+        known = [(uid, one["name"]) for uid, one in contributions if _named(one)]
+        if known:
+            body["name"] = _most(known)
+    mismatch = first["resourceType"] == "Patient" and _two_people(contributions)
+    if mismatch:
+        issues.append(
+            Issue(
+                "error",
+                "patient-mismatch",
+                "Patient",
+                "PatientID",
+                "Birth date and family name both differ under one identifier: the studies are held back.",
+                tuple(sorted({uid for uid, _ in contributions})[:3]),
+                len(contributions),
+            )
+        )
+    resource = {"resourceType": first["resourceType"], "id": first["id"]}
+    resource["text"] = narrative({**resource, **body})
+    return Reduced({**resource, **body}, issues, mismatch)
+
+
+def _by_study(contribution: tuple[str, dict[str, Any]]) -> tuple[str, bytes]:
+    return contribution[0], _written(contribution[1])
+
+
+def _named(resource: dict[str, Any]) -> bool:
+    return any(
+        "family" in name or "given" in name or "text" in name for name in resource.get("name", [])
+    )
+
+
+def _most(values: Sequence[tuple[str, Any]]) -> Any:
+    counts = Counter(_written(value) for _, value in values)
+    best = min(counts, key=lambda written: (-counts[written], written))
+    return orjson.loads(best)

@@ -1,0 +1,203 @@
+"""One rule over the values of one object, and the agreement of many objects on one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import orjson
+
+from converter.core.issues import Issue
+from converter.core.rules import Rule, RuleSet
+from converter.core.transforms import TRANSFORMS, Absent, Call, Ref
+
+__all__ = ["Agreed", "Key", "Outcome", "agree", "evaluate", "plain"]
+
+Key: TypeAlias = tuple[bytes | None, ...]
+"""Values of a rule's tags, in their order."""
+
+MEMO = 20_000
+"""Outcomes remembered per rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a rule yields for one key."""
+
+    value: Any = None
+    issues: tuple[Issue, ...] = ()
+    keyword: str = ""
+    """Source that gave the value."""
+    code_row: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What many objects agree on."""
+
+    value: Any
+    issues: list[Issue]
+    keyword: str = ""
+    code_row: str = ""
+    key: Key = ()
+    """A key that gave the value: leads ``explain`` to a file."""
+
+
+def evaluate(rules: RuleSet, rule: Rule, key: Key) -> Outcome:
+    """Apply a rule to the values of its tags; the same key always gives the same outcome."""
+    memo = rules.memo.setdefault(rule.path, {})
+    outcome = memo.get(key)
+    if outcome is None:
+        if len(memo) >= MEMO:
+            memo.clear()
+        outcome = memo[key] = _apply(rules, rule, key)
+    return outcome  # type: ignore[no-any-return]
+
+
+def _apply(rules: RuleSet, rule: Rule, key: Key) -> Outcome:
+    header = {tag: value for tag, value in zip(rule.tags, key, strict=True) if value is not None}
+    call = Call(rule, header, rules.site, rules.tables)
+    for source, expected in rule.when:
+        found = [value for view in call.at(source) for value in view.strings(source.last)[:1]]
+        if expected not in found:
+            return Outcome()
+    if not rule.transform:
+        return Outcome(rule.const)
+    transform = TRANSFORMS[rule.transform]
+    if transform.whole or not rule.sources:
+        value = transform.function(call)
+        return Outcome(value, tuple(call.issues), ", ".join(_keywords(rule)), call.code_row)
+    united: list[Any] = []
+    for source in rule.sources:
+        call.source, call.keyword = source, source.last
+        for view in call.at(source):
+            call.view = view
+            value = transform.function(call)
+            if value is None:
+                continue
+            if transform.agree != "union":
+                return Outcome(value, tuple(call.issues), source.keyword, call.code_row)
+            united.extend(value if isinstance(value, list) else [value])
+        if united:
+            return Outcome(united, tuple(call.issues), source.keyword, call.code_row)
+    return Outcome(None, tuple(call.issues))
+
+
+def _keywords(rule: Rule) -> list[str]:
+    transform = TRANSFORMS[rule.transform]
+    return [source.keyword for source in rule.sources] or list(transform.also)
+
+
+def plain(value: Any) -> Any:
+    """JSON form of what orjson does not know: a reference as it stands without a resource."""
+    if isinstance(value, Ref):
+        return value.logical
+    if isinstance(value, Absent):
+        return {"absent": value.reason}
+    raise TypeError(type(value).__name__)
+
+
+def _canonical(value: Any) -> bytes:
+    return orjson.dumps(value, default=plain, option=orjson.OPT_SORT_KEYS)
+
+
+def agree(
+    rules: RuleSet, rule: Rule, tally: Mapping[Key, int], examples: Callable[[Key], tuple[str, ...]]
+) -> Agreed:
+    """Make one value of those of many objects.
+
+    Parameters
+    ----------
+    rules : RuleSet
+    rule : Rule
+    tally : mapping of Key to int
+        How many objects hold each key.
+    examples : callable
+        Gives up to three UIDs of objects that hold a key.
+
+    Notes
+    -----
+    Scalars take the mode, ties the smallest value; repeating values are united and sorted; a side (L, R)
+    must be the same in all. Nothing is no value: it takes no part.
+    """
+    issues: list[Issue] = []
+    outcomes = {key: evaluate(rules, rule, key) for key in tally}
+    for key, outcome in outcomes.items():
+        for issue in outcome.issues:
+            shown = examples(key) if issue.severity != "information" else ()
+            issues.append(
+                Issue(
+                    issue.severity,
+                    issue.code,
+                    issue.path,
+                    issue.keyword,
+                    issue.message,
+                    shown,
+                    tally[key],
+                )
+            )
+    if len(outcomes) == 1:
+        key, outcome = next(iter(outcomes.items()))
+        return Agreed(outcome.value, issues, outcome.keyword, outcome.code_row, key)
+    transform = TRANSFORMS.get(rule.transform)
+    how = transform.agree if transform else "mode"
+    if how == "union":
+        return _united(outcomes.items(), issues)
+    counts: dict[bytes, int] = {}
+    holders: dict[bytes, Key] = {}
+    for key, outcome in outcomes.items():
+        if outcome.value is None or isinstance(outcome.value, Absent):
+            continue
+        written = _canonical(outcome.value)
+        counts[written] = counts.get(written, 0) + tally[key]
+        if written not in holders or _order(key) < _order(holders[written]):
+            holders[written] = key
+    if not counts:
+        absent = next((o.value for o in outcomes.values() if o.value is not None), None)
+        return Agreed(absent, issues)
+    if len(counts) > 1:
+        shown = sorted({uid for key in holders.values() for uid in examples(key)})[:3]
+        issues.append(
+            Issue(
+                "warning",
+                "values-differ",
+                rule.element,
+                rule.sources[0].keyword if rule.sources else "",
+                "Instances differ; "
+                + (
+                    "no value is taken."
+                    if how == "unanimous"
+                    else "the most frequent value is taken."
+                ),
+                tuple(shown),
+                sum(counts.values()),
+            )
+        )
+        if how == "unanimous":
+            return Agreed(None, issues)
+    best = min(counts, key=lambda written: (-counts[written], written))
+    outcome = outcomes[holders[best]]
+    return Agreed(outcome.value, issues, outcome.keyword, outcome.code_row, holders[best])
+
+
+def _order(key: Key) -> tuple[bytes, ...]:
+    return tuple(value or b"" for value in key)
+
+
+def _united(outcomes: Iterable[tuple[Key, Outcome]], issues: list[Issue]) -> Agreed:
+    found: dict[bytes, tuple[Any, Outcome, Key]] = {}
+    for key, outcome in outcomes:
+        value = outcome.value
+        if value is None or isinstance(value, Absent):
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            written = _canonical(one)
+            held = found.get(written)
+            if held is None or _order(key) < _order(held[2]):
+                found[written] = (one, outcome, key)
+    if not found:
+        return Agreed(None, issues)
+    ordered = [found[written] for written in sorted(found)]
+    _, outcome, key = ordered[0]
+    return Agreed([one for one, _, _ in ordered], issues, outcome.keyword, outcome.code_row, key)

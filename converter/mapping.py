@@ -1,0 +1,234 @@
+"""Finds, reads and overlays mapping files; the only module that knows where they live.
+
+Order: ``base``, the profiles asked for by name, site profiles given as files, the site's overlay folder.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from converter import __version__
+from converter.core.compile import compile_rules
+from converter.core.examples import failures
+from converter.core.overlay import Layer, flatten
+from converter.core.profile import Profile, parse_profile
+from converter.core.rules import RuleSet
+from converter.core.site import Site
+from converter.core.tables import CodeTable, parse_table
+from converter.data import data_path
+from converter.errors import ConfigurationError, Fault, MappingError, ProfileNotFoundError
+from converter.fhir.definitions import load_structure
+
+__all__ = ["MappingFile", "check", "load", "shipped"]
+
+STANDARD_KEYS = frozenset({"extends", "profile", "constraint", "example", "site"})
+"""Top-level keys of a mapping file that are no resource types."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappingFile:
+    """A shipped file, as ``mappings list`` shows it."""
+
+    name: str
+    kind: str
+    """``base``, ``profile`` or ``codes``."""
+    title: str
+    path: Path
+
+
+@dataclass(slots=True)
+class _Read:
+    layers: list[Layer]
+    profiles: list[Profile]
+    examples: list[Mapping[str, Any]]
+    sites: list[Mapping[str, Any]]
+    faults: list[Fault]
+    digest: Any
+
+
+def shipped() -> list[MappingFile]:
+    """Shipped mapping files and code tables, base first."""
+    found = []
+    for kind, folder, suffix in (
+        ("base", "base", ".toml"),
+        ("profile", "profiles", ".toml"),
+        ("codes", "codes", ".csv"),
+    ):
+        for path in sorted(data_path(folder).glob(f"*{suffix}")):
+            first = path.read_text(encoding="utf-8").splitlines()[:1]
+            found.append(MappingFile(path.stem, kind, first[0].lstrip("# ") if first else "", path))
+    return found
+
+
+def _document(path: Path, name: str, read: _Read) -> dict[str, Any]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{name}: cannot be read: {error.strerror}") from error
+    read.digest.update(name.encode() + b"\0" + data)
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        read.faults.append(Fault(name, "", f"is no TOML: {error}"))
+        return {}
+
+
+def _add(path: Path, name: str, kind: str, read: _Read) -> None:
+    document = _document(path, name, read)
+    tree = {key: value for key, value in document.items() if key not in STANDARD_KEYS}
+    extends = document.get("extends", "base")
+    if extends != "base":
+        read.faults.append(Fault(name, "extends", 'only "base" can be extended'))
+    layer, faults = flatten(name, kind, tree)
+    read.layers.append(layer)
+    read.faults += faults
+    if "profile" in document or "constraint" in document:
+        try:
+            read.profiles.append(parse_profile(document, name, load_structure()))
+        except MappingError as error:
+            read.faults += error.faults
+    examples = document.get("example", [])
+    if isinstance(examples, list):
+        read.examples += [{**example, "file": name} for example in examples]
+    else:
+        read.faults.append(Fault(name, "example", "write [[example]]"))
+    if "site" in document:
+        if kind == "site":
+            read.sites.append(document["site"])
+        else:
+            read.faults.append(Fault(name, "site", "a shipped file has no site"))
+
+
+def _profile_path(name: str) -> tuple[Path, str]:
+    if name.endswith(".toml") or "/" in name:
+        path = Path(name)
+        if not path.is_file():
+            raise ProfileNotFoundError(f"profile {name}: there is no such file")
+        return path, "site"
+    path = data_path("profiles", f"{name}.toml")
+    if not path.is_file():
+        known = [file.name for file in shipped() if file.kind == "profile"]
+        near = get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ProfileNotFoundError(
+            f"there is no profile {name}; {hint}known: {', '.join(known)}, or a file such as ./site.toml"
+        )
+    return path, "profile"
+
+
+def _tables(overlay: Path | None, read: _Read) -> dict[str, CodeTable]:
+    tables: dict[str, CodeTable] = {}
+    folders = [(data_path("codes"), "codes")]
+    if overlay is not None and (overlay / "codes").is_dir():
+        folders.append((overlay / "codes", f"{overlay.name}/codes"))
+    for folder, name in folders:
+        for path in sorted(folder.glob("*.csv")):
+            text = path.read_text(encoding="utf-8")
+            read.digest.update(text.encode())
+            try:
+                tables[path.stem] = parse_table(path.name, text)
+            except MappingError as error:
+                read.faults += [
+                    replace(fault, file=f"{name}/{path.name}") for fault in error.faults
+                ]
+    return tables
+
+
+def _site(site: Site, tables: Sequence[Mapping[str, Any]], read: _Read) -> Site:
+    if not tables:
+        return site
+    merged: dict[str, Any] = msgspec.to_builtins(site)
+    for table in tables:
+        merged = _deep(merged, table)
+    try:
+        return msgspec.convert(merged, Site)
+    except msgspec.ValidationError as error:
+        read.faults.append(Fault("site", "", str(error)))
+        return site
+
+
+def _deep(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(lower)
+    for key, value in upper.items():
+        held = merged.get(key)
+        merged[key] = (
+            _deep(held, value) if isinstance(held, dict) and isinstance(value, Mapping) else value
+        )
+    return merged
+
+
+def load(
+    profiles: Sequence[str] = ("r4",), *, site: Site | None = None, overlays: Path | None = None
+) -> RuleSet:
+    """Read and compile the mapping in force.
+
+    Parameters
+    ----------
+    profiles : sequence of str
+        Names of shipped profiles, or paths of a site's own files.
+    site : Site, optional
+        As configured; a ``[site]`` in a site's file goes on top of it.
+    overlays : Path, optional
+        Folder with a site's ``*.toml`` and ``codes/*.csv``.
+
+    Raises
+    ------
+    MappingError
+        With every fault of every file.
+    ProfileNotFoundError
+        A name that is neither shipped nor a file.
+    ConfigurationError
+        A file that cannot be read.
+    """
+    read = _Read([], [], [], [], [], blake2b(__version__.encode(), digest_size=16))
+    tables = _tables(overlays, read)
+    for path in sorted(data_path("base").glob("*.toml")):
+        _add(path, f"base/{path.name}", "base", read)
+    placed = [_profile_path(name) for name in dict.fromkeys(profiles)]
+    for wanted in ("profile", "site"):
+        for path, kind in placed:
+            if kind == wanted:
+                _add(path, f"profiles/{path.name}" if kind == "profile" else path.name, kind, read)
+    if overlays is not None:
+        if not overlays.is_dir():
+            raise ConfigurationError(f"{overlays}: is no folder of mapping files")
+        for path in sorted(overlays.glob("*.toml")):
+            _add(path, path.name, "site", read)
+    settings = _site(site or Site(), read.sites, read)
+    read.digest.update(msgspec.json.encode(settings))
+    read.digest.update("\0".join(profiles).encode())
+    return compile_rules(
+        read.layers,
+        structure=load_structure(),
+        tables=tables,
+        site=settings,
+        profiles=read.profiles,
+        examples=read.examples,
+        version=read.digest.hexdigest(),
+        faults=read.faults,
+    )
+
+
+def check(
+    profiles: Sequence[str] = ("r4",), *, site: Site | None = None, overlays: Path | None = None
+) -> tuple[list[Fault], int]:
+    """Compile the mapping and run every ``[[example]]``.
+
+    Returns
+    -------
+    list of Fault, int
+        All faults, and how many examples were run.
+    """
+    try:
+        rules = load(profiles, site=site, overlays=overlays)
+    except MappingError as error:
+        return list(error.faults), 0
+    return failures(rules), len(rules.examples)

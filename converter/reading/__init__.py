@@ -1,1 +1,8 @@
-"""TODO"""
+"""Bytes to header: the fast header reader, and pydicom for whatever it does not take."""
+
+from __future__ import annotations
+
+from converter.reading.reader import read_bytes, read_file, read_stream
+from converter.reading.result import DEFAULT, Limits, Read
+
+__all__ = ["DEFAULT", "Limits", "Read", "read_bytes", "read_file", "read_stream"]

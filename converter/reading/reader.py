@@ -1,0 +1,154 @@
+"""A file, a stream or bytes in, one instance or the reason why not out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from converter.core.header import (
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    STUDY_INSTANCE_UID,
+    Header,
+    Unreadable,
+    Wanted,
+)
+from converter.reading.cursor import Cursor
+from converter.reading.fallback import read_with_pydicom
+from converter.reading.identify import identify
+from converter.reading.result import DEFAULT, HandOver, Limits, Read, Refused
+from converter.reading.source import Bytes, Descriptor, Inflated, Pipe, Seekable, Source
+from converter.reading.start import read_start
+from converter.reading.walk import ROWS, plan, walk
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+__all__ = ["read_bytes", "read_file", "read_stream"]
+
+_PERHAPS_NOT_DICOM = frozenset({"truncated-header", "malformed", "header-limit", "too-deep"})
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def read_file(
+    path: str | os.PathLike[str],
+    wanted: Wanted,
+    *,
+    ignore_changed: bool = False,
+    limits: Limits = DEFAULT,
+) -> Read | Unreadable:
+    """Read the wanted attributes of one file.
+
+    Parameters
+    ----------
+    path : path
+        Of a regular file.
+    wanted : Wanted
+        Must not change between calls: what is learned about it is kept. The identifying UIDs and the
+        character sets are always read.
+    ignore_changed : bool
+        Do not ask whether the file changed while it was read.
+    limits : Limits
+
+    Returns
+    -------
+    Read or Unreadable
+        Nothing is raised for what is wrong with a file.
+    """
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except PermissionError:
+        return Unreadable("permission-denied")
+    except OSError as error:
+        return Unreadable("read-error", _words(error))
+    try:
+        before = os.fstat(descriptor)
+        result = _read(Descriptor(descriptor, before.st_size), wanted, limits)
+        if not ignore_changed:
+            after = os.fstat(descriptor)
+            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                return Unreadable("changed-while-reading")
+    except OSError as error:
+        return Unreadable("read-error", _words(error))
+    else:
+        return result
+    finally:
+        os.close(descriptor)
+
+
+def read_stream(
+    stream: BinaryIO, size: int | None, wanted: Wanted, *, limits: Limits = DEFAULT
+) -> Read | Unreadable:
+    """Read the wanted attributes of an object in a stream, such as a member of an archive.
+
+    Parameters
+    ----------
+    stream : binary file
+        At the first byte of the object. What is not needed is not read, where the stream can seek.
+    size : int or None
+        Size of the object, where it is known.
+    wanted, limits
+        As in `read_file`.
+
+    Raises
+    ------
+    Exception
+        Whatever the stream itself raises, since only its owner knows what that means.
+    """
+    if stream.seekable() and stream.tell() == 0:
+        return _read(Seekable(stream, size), wanted, limits)
+    return _read(Pipe(stream, size, limits.header), wanted, limits)
+
+
+def read_bytes(data: bytes, wanted: Wanted, *, limits: Limits = DEFAULT) -> Read | Unreadable:
+    """Read the wanted attributes of an object in memory; as `read_file`."""
+    return _read(Bytes(data), wanted, limits)
+
+
+def _words(error: OSError) -> str:
+    """Say what the system says, without the path, which may name a patient."""
+    return os.strerror(error.errno) if error.errno else type(error).__name__
+
+
+def _read(source: Source, wanted: Wanted, limits: Limits) -> Read | Unreadable:
+    what = plan(wanted)
+    header: Header = {}
+    cursor = Cursor(source, source.read(0, limits.first), limits)
+    inner: Source | None = None
+    try:
+        try:
+            start = read_start(cursor)
+            if start.deflated:
+                inner = Inflated(source, start.offset, limits.inflate)
+                findings = cursor.findings
+                cursor = Cursor(inner, inner.read(0, limits.first), limits)
+                cursor.findings = findings
+            cursor.syntax(explicit=start.explicit, little=start.little)
+            walk(cursor, what, header)
+        except HandOver as signal:
+            header.clear()
+            if signal.finding:
+                cursor.findings[signal.finding] = None
+            again = (inner or source).restart()
+            read_with_pydicom(
+                again, what, limits, header, cursor.findings, inflated=inner is not None
+            )
+    except Refused as refused:
+        if refused.reason in _PERHAPS_NOT_DICOM and _never_was(source, header):
+            return Unreadable("not-dicom")
+        return Unreadable(refused.reason, refused.detail)
+    if not what.keeps_rows:
+        header.pop(ROWS, None)
+    result = identify(header, cursor.findings)
+    if isinstance(result, Unreadable) and _never_was(source, header):
+        return Unreadable("not-dicom")
+    return result
+
+
+def _never_was(source: Source, header: Header) -> bool:
+    """Tell whether a file without preamble that gave no identity was taken for DICOM by chance."""
+    if STUDY_INSTANCE_UID in header or SOP_CLASS_UID in header or SOP_INSTANCE_UID in header:
+        return False
+    head = source.restart().read(0, 132)
+    # ACR-NEMA begins with the length of group 0008, file meta information with that of group 0002
+    return head[128:] != b"DICM" and head[:4] not in {b"\x08\0\0\0", b"\x02\0\0\0"}

@@ -1,0 +1,58 @@
+"""What reading gives, what bounds it, and the signals inside of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from converter.core.header import Header
+
+__all__ = ["DEFAULT", "HandOver", "Limits", "Read", "Refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One composite instance: its kept attributes and its identity, checked."""
+
+    header: Header
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    findings: tuple[str, ...] = ()
+    """Codes such as ``truncated``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that hold whatever a file claims."""
+
+    first: int = 8192
+    """Bytes of the first read: enough for an ordinary header, without waking the readahead."""
+    header: int = 64 * 1024 * 1024
+    """Bytes of any one value or sequence that is kept, and of what a pipe makes us hold."""
+    inflate: int = 64 * 1024 * 1024
+    """Bytes that a deflated data set may inflate to before its header ends."""
+    depth: int = 64
+    """Nesting of sequences."""
+
+
+DEFAULT = Limits()
+
+
+class HandOver(Exception):  # noqa: N818  # a signal inside the package, never an error of a caller
+    """The fast reader does not take this file: pydicom's turn."""
+
+    def __init__(self, finding: str = "") -> None:
+        self.finding = finding
+        super().__init__(finding)
+
+
+class Refused(Exception):  # noqa: N818
+    """The file gives no instance."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(reason)

@@ -1,0 +1,112 @@
+"""Preamble, file meta information and transfer syntax (PS3.10 section 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from converter.reading.encoding import (
+    BIG_ENDIAN,
+    DEFLATED,
+    IMPLICIT,
+    LONG,
+    SHORT,
+    UNDEFINED,
+)
+from converter.reading.result import HandOver, Refused
+
+if TYPE_CHECKING:
+    from converter.reading.cursor import Cursor
+
+__all__ = ["MEDIA_STORAGE_DIRECTORY", "Start", "begins_like_dicom", "read_start"]
+
+MEDIA_STORAGE_DIRECTORY: Final = b"1.2.840.10008.1.3.10"
+_MEDIA_STORAGE_SOP_CLASS_UID: Final = 0x00020002
+_TRANSFER_SYNTAX_UID: Final = 0x00020010
+_FIRST_GROUPS: Final = frozenset({0x0002, 0x0004, 0x0008})
+
+
+@dataclass(slots=True)
+class Start:
+    """Where the data set begins, and how it is written."""
+
+    offset: int
+    explicit: bool
+    little: bool
+    deflated: bool
+
+
+def begins_like_dicom(data: bytes) -> bool:
+    """Whether a file without a preamble may be DICOM: a first element of a group that comes first."""
+    if len(data) < 16:
+        return False
+    group, element = int.from_bytes(data[:2], "little"), int.from_bytes(data[2:4], "little")
+    vr = data[4:6]
+    known = vr in SHORT or vr in LONG
+    if group == 0:  # a command set, which begins with its length
+        return data[:8] == b"\0\0\0\0\x04\0\0\0"
+    if group in _FIRST_GROUPS and element < 0x3000:
+        return known or int.from_bytes(data[4:8], "little") < 65536
+    return known and data[:2] == b"\x00\x08"
+
+
+def read_start(cursor: Cursor) -> Start:
+    """Read up to the data set.
+
+    Raises
+    ------
+    HandOver
+        pydicom shall read it.
+    Refused
+        ``empty``, ``not-dicom``, ``dicomdir``, ``truncated-header``.
+    """
+    data = cursor.data
+    if not data:
+        raise Refused("empty")
+    if data[128:132] == b"DICM":
+        cursor.at = 132
+    elif begins_like_dicom(data):
+        cursor.findings["no-preamble"] = None
+    else:
+        raise Refused("not-dicom")
+    syntax = None
+    while cursor.available(8) and cursor.data[cursor.at : cursor.at + 2] == b"\x02\x00":
+        tag, _, length = cursor.element()
+        if length == UNDEFINED:
+            raise HandOver
+        if tag in {_TRANSFER_SYNTAX_UID, _MEDIA_STORAGE_SOP_CLASS_UID}:
+            value = cursor.take(length).strip(b" \0")
+            if tag == _TRANSFER_SYNTAX_UID:
+                syntax = value
+            elif value == MEDIA_STORAGE_DIRECTORY:
+                raise Refused("dicomdir")
+        else:
+            cursor.skip(length)
+    if syntax in DEFLATED:
+        return Start(cursor.offset, explicit=True, little=True, deflated=True)
+    if not cursor.available(8):
+        raise Refused("truncated-header")
+    return _syntax(cursor, syntax)
+
+
+def _syntax(cursor: Cursor, syntax: bytes | None) -> Start:
+    head = cursor.data[cursor.at : cursor.at + 8]
+    vr = head[4:6]
+    letters = vr.isalpha() and vr.isupper()
+    if head[:2] == b"\x00\x00":
+        raise HandOver  # a command set, always implicit VR, before the data set
+    if head[:4] == b"\x04\x00\x00\x12" or head[:4] == b"\x04\x00\x30\x11":
+        raise Refused("dicomdir")
+    if not syntax:
+        # no transfer syntax stated: seen from the first element
+        cursor.findings["no-preamble"] = None
+        explicit = vr in SHORT or vr in LONG
+        if explicit and int.from_bytes(head[:2], "little") >= 1024:
+            return Start(cursor.offset, explicit=True, little=False, deflated=False)
+        if letters and not explicit:
+            raise HandOver
+        return Start(cursor.offset, explicit=explicit, little=True, deflated=False)
+    explicit = syntax != IMPLICIT
+    if explicit != letters:
+        raise HandOver  # not written as stated
+    return Start(cursor.offset, explicit=explicit, little=syntax != BIG_ENDIAN, deflated=False)

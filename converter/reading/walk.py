@@ -1,0 +1,257 @@
+"""The fast header reader: one pass over the elements, up to the last wanted one.
+
+The elements of one kind of object begin with the same eight bytes (tag, VR, length) over and over, so
+what to do with an element is remembered by these bytes. Whatever the reader does not take as it stands
+it hands over to pydicom (`converter.reading.fallback`); on all it takes, it agrees with pydicom.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from converter.core.header import (
+    SERIES_INSTANCE_UID,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    SPECIFIC_CHARACTER_SET,
+    STUDY_INSTANCE_UID,
+    Header,
+    Wanted,
+)
+from converter.reading.encoding import LONG, SHORT, UNDEFINED, WIDTH
+from converter.reading.result import HandOver, Refused
+
+if TYPE_CHECKING:
+    from converter.reading.cursor import Cursor
+
+__all__ = ["PER_FRAME", "PIXELS", "ROWS", "Plan", "plan", "walk"]
+
+PER_FRAME: Final = 0x52009230
+"""Per-Frame Functional Groups: never read, however many frames there are."""
+PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+ROWS: Final = 0x00280010
+"""Read to know of an image that lacks its pixels."""
+_ALWAYS: Final = (
+    SPECIFIC_CHARACTER_SET,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    STUDY_INSTANCE_UID,
+    SERIES_INSTANCE_UID,
+)
+_LATE: Final = 0x7FE00000
+_DELIMITER: Final = b"\xfe\xff\xdd\xe0\0\0\0\0"
+_ITEM: Final = b"\xfe\xff\x00\xe0"
+_FRAGMENTS: Final = 1024
+_HOPS: Final = 256
+_HOP: Final = 4096
+_SKIP, _KEEP, _LOOK = 0, 1, 2
+_MEMO_SIZE: Final = 16384
+
+
+class Plan:
+    """What is wanted, with the identity and the character sets, and what was learned about elements."""
+
+    __slots__ = ("keeps_rows", "last", "memos", "wanted")
+
+    def __init__(self, wanted: Wanted) -> None:
+        complete: dict[int, Any] = dict.fromkeys((*_ALWAYS, ROWS))
+        complete.update(_with_charsets(wanted))
+        self.keeps_rows = ROWS in wanted
+        self.wanted: Wanted = complete
+        self.last = max((tag for tag in complete if tag not in PIXELS), default=0)
+        self.memos: dict[tuple[bool, bool], dict[bytes, tuple[int, int, int]]] = {}
+
+
+def _with_charsets(wanted: Wanted, depth: int = 0) -> dict[int, Any]:
+    """Text of an item is nothing without the character set of the item."""
+    complete: dict[int, Any] = {}
+    for tag, inner in wanted.items():
+        if inner is None:
+            complete[tag] = None
+        elif depth < 64:
+            within = _with_charsets(inner, depth + 1)
+            within.setdefault(SPECIFIC_CHARACTER_SET, None)
+            complete[tag] = within
+    return complete
+
+
+_plans: dict[int, tuple[Wanted, Plan]] = {}
+
+
+def plan(wanted: Wanted) -> Plan:
+    """Plan for a set of wanted tags, kept for as long as the same object is asked for."""
+    held = _plans.get(id(wanted))
+    if held is not None and held[0] is wanted:
+        return held[1]
+    if len(_plans) >= 8:
+        _plans.clear()
+    made = Plan(wanted)
+    _plans[id(wanted)] = (wanted, made)
+    return made
+
+
+def walk(cursor: Cursor, what: Plan, header: Header) -> None:
+    """Read the data set that the cursor stands at.
+
+    Parameters
+    ----------
+    cursor : Cursor
+        With its syntax set. Findings are added to it.
+    what : Plan
+    header : Header
+        Is filled, so that what was read stays known where reading stops with a signal.
+
+    Raises
+    ------
+    HandOver
+        pydicom shall read it.
+    Refused
+        ``truncated-header``, ``too-deep``, ``header-limit`` and what a source refuses.
+    """
+    memo = what.memos.setdefault((cursor.explicit, cursor.little), {})
+    get = memo.get
+    wanted, last_wanted = what.wanted, what.last
+    data, at = cursor.data, cursor.at
+    previous, ordered = -1, True
+    while True:
+        head = data[at : at + 8]
+        action = get(head)
+        if action is None:
+            cursor.at = at
+            if not cursor.available(8):
+                _end(cursor, previous, header)
+                return
+            data, at = cursor.data, cursor.at
+            head = data[at : at + 8]
+            action = get(head) or _learn(cursor, what, memo, head)
+        tag, step, kind = action
+        if tag <= previous:
+            ordered = False
+        previous = tag
+        if kind == _SKIP:
+            at += step
+        elif kind == _KEEP:
+            end = at + step
+            if end > len(data):
+                cursor.at = at + 8
+                header[tag] = cursor.take(step - 8)
+                data, at = cursor.data, cursor.at
+            else:
+                header[tag] = data[at + 8 : end]
+                at = end
+        else:
+            cursor.at = at
+            if tag in PIXELS or tag == PER_FRAME or (ordered and tag > last_wanted):
+                _whole(cursor, header)
+                return
+            _, vr, length = cursor.element()
+            cursor.value(header, tag, vr, length, wanted, 0)
+            data, at = cursor.data, cursor.at
+
+
+def _learn(
+    cursor: Cursor, what: Plan, memo: dict[bytes, tuple[int, int, int]], head: bytes
+) -> tuple[int, int, int]:
+    """Decide what to do with elements that begin with these eight bytes."""
+    group, element, length = cursor.unpack(head, 0)
+    tag = group << 16 | element
+    if group >= 0xFFFE:
+        raise HandOver
+    if tag > what.last or tag in PIXELS or tag == PER_FRAME:
+        action = (tag, 0, _LOOK)
+    elif not cursor.explicit:
+        if length == UNDEFINED:
+            action = (tag, 0, _LOOK)
+        elif tag in what.wanted:
+            action = (tag, 8 + length, _KEEP if what.wanted[tag] is None else _LOOK)
+        else:
+            action = (tag, 8 + length, _SKIP)
+    else:
+        vr = head[4:6]
+        if vr in SHORT:
+            length = cursor.unpack_short(head, 6)[0]
+            if tag not in what.wanted:
+                action = (tag, 8 + length, _SKIP)
+            elif what.wanted[tag] is not None or (vr in WIDTH and not cursor.little):
+                action = (tag, 0, _LOOK)
+            else:
+                action = (tag, 8 + length, _KEEP)
+        elif vr in LONG:
+            action = (tag, 0, _LOOK)
+        else:
+            raise HandOver("unknown-vr" if vr.isalpha() and vr.isupper() else "")
+    if len(memo) >= _MEMO_SIZE:
+        memo.clear()
+    memo[head] = action
+    return action
+
+
+def _end(cursor: Cursor, previous: int, header: Header) -> None:
+    """Hold the end of the source against where the last element claimed to end."""
+    left = len(cursor.data) - cursor.at
+    size = cursor.source.size
+    beyond = left < 0 if size is None else cursor.offset > size
+    if beyond or previous < 0:
+        raise Refused("truncated-header")
+    if left > 0 and cursor.data[cursor.at :].strip(b"\0"):  # blanks are padding
+        raise Refused("truncated-header")
+    if header.get(ROWS):
+        cursor.findings["truncated"] = None
+
+
+def _whole(cursor: Cursor, header: Header) -> None:
+    """See whether the file goes on as far as its elements claim, hopping over their values.
+
+    From the first element that is not wanted on, to the pixel data or the end.
+    """
+    source = cursor.source
+    size = source.size
+    if size is None:
+        return
+    tag, hops = 0, 0
+    try:
+        while tag != PER_FRAME:
+            if cursor.at + 12 > len(cursor.data):
+                hops += 1
+                if not source.random or hops > _HOPS:
+                    return
+                cursor.base, cursor.data, cursor.at = (
+                    cursor.offset,
+                    source.read(cursor.offset, _HOP),
+                    0,
+                )
+                if len(cursor.data) < 8:
+                    if header.get(ROWS) and tag < _LATE:
+                        cursor.findings["truncated"] = None
+                    return
+            tag, vr, length = cursor.element()
+            if tag in PIXELS:
+                beyond = cursor.offset + length > size
+                if not _encapsulated(cursor, size) if length == UNDEFINED else beyond:
+                    cursor.findings["truncated"] = None
+                return
+            if tag == PER_FRAME:
+                return
+            cursor.ignore(vr, length, 0)
+    except Refused as refused:
+        if refused.reason == "truncated-header":
+            cursor.findings["truncated"] = None
+    except HandOver:
+        return
+
+
+def _encapsulated(cursor: Cursor, size: int) -> bool:
+    """Tell whether encapsulated pixels end within the file (PS3.5 A.4)."""
+    source, offset = cursor.source, cursor.offset
+    if not source.random or not cursor.little or source.read(size - 8, 8) == _DELIMITER:
+        return True
+    for _ in range(_FRAGMENTS):
+        head = source.read(offset, 8)
+        if len(head) < 8:
+            return False
+        if head[:4] != _ITEM:
+            return True
+        offset += 8 + int.from_bytes(head[4:], "little")
+        if offset > size:
+            return False
+    return True

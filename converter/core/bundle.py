@@ -89,7 +89,8 @@ def entry(resource: Json, kind: BundleType, method: Method, present: Callable[[K
     """
     of = key(resource)
     if kind == "batch":
-        return {"resource": resource, "request": {"method": "PUT", "url": of}}
+        request = {"method": "PUT", "url": of}
+        return {"fullUrl": full_url(of), "resource": resource, "request": request}
     linked = _walk(
         resource,
         lambda reference: (

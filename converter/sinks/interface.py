@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Json", "Sink"]
+__all__ = ["Anew", "Json", "Sink"]
 
 Json = dict[str, Any]
 
@@ -52,3 +52,11 @@ class Sink(Protocol):
 
     def abort(self) -> None:
         """Give up: leave no half-written thing behind. After `close` it does nothing."""
+
+
+class Anew:
+    """A sink that each run writes anew, so that nothing stands."""
+
+    def stands(self, resource_type: str, resource_id: str) -> Json | None:  # noqa: ARG002  the protocol's
+        """Nothing stands."""
+        return None

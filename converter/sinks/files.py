@@ -1,0 +1,155 @@
+"""One JSON file a resource: ``ImagingStudy/<id>.json``, ``Patient/<id>.json``."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import orjson
+
+from converter.core.merge import study_uid
+from converter.errors import SinkError
+from converter.sinks.atomic import (
+    LOCK_NAME,
+    Lock,
+    guarded,
+    make_private_folder,
+    replace_file,
+    sync_folder,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.sinks.interface import Json
+
+__all__ = ["FileSink", "encode", "read_standing", "relative_path"]
+
+_TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+TEMPORARY = ".dcm2fhir.tmp"
+
+
+def encode(resource: Json, *, pretty: bool = True) -> bytes:
+    """Bytes of a resource file: by default with an indent of two, and a newline at the end."""
+    options = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if pretty else 0)
+    return orjson.dumps(resource, option=options)
+
+
+def relative_path(resource_type: str, resource_id: str) -> str:
+    """Path of a resource in the output; only what FHIR allows in type and id becomes one.
+
+    Raises
+    ------
+    SinkError
+        Type or id would be no safe name.
+    """
+    if not _TYPE.fullmatch(resource_type) or not _ID.fullmatch(resource_id):
+        raise SinkError("A resource has no valid type or id, so it has no file name.")
+    return f"{resource_type}/{resource_id}.json"
+
+
+def read_standing(folder: Path, resource_type: str, resource_id: str) -> Json | None:
+    """Resource that stands in an output folder.
+
+    Raises
+    ------
+    SinkError
+        The file is there and cannot be read, or is no such resource.
+    """
+    path = folder / relative_path(resource_type, resource_id)
+    fault = (
+        f"A {resource_type} that stands in {folder} cannot be read: look at it, and move it away."
+    )
+    try:
+        resource = orjson.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SinkError(fault) from error
+    except orjson.JSONDecodeError:
+        # from None: the decoder's message shows the document
+        raise SinkError(fault) from None
+    if not isinstance(resource, dict) or resource.get("resourceType") != resource_type:
+        raise SinkError(fault)
+    return resource
+
+
+class FileSink:
+    """Folder of JSON files.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    pretty : bool
+        Indent, so that people and ``diff`` can read it.
+    durable : bool
+        Sync each file before it takes its name: a power cut then loses none that was reported.
+    """
+
+    def __init__(self, folder: Path, *, pretty: bool = True, durable: bool = False) -> None:
+        self.folder = folder
+        self.pretty = pretty
+        self.durable = durable
+        self._folders: set[str] = set()
+        if folder.exists() and not folder.is_dir():
+            raise SinkError(f"{folder} is a file: --format json wants a folder.")
+        with guarded(folder):
+            make_private_folder(folder)
+        self._lock = Lock(folder / LOCK_NAME, folder)
+        try:
+            with guarded(folder):
+                self._sweep()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _sweep(self) -> None:
+        """Remove what a killed run left: one temporary file a type at most."""
+        for entry in os.scandir(self.folder):
+            if _TYPE.fullmatch(entry.name) and entry.is_dir():
+                (self.folder / entry.name / TEMPORARY).unlink(missing_ok=True)
+
+    def stands(self, resource_type: str, resource_id: str) -> Json | None:
+        """Resource that stands in the folder."""
+        return read_standing(self.folder, resource_type, resource_id)
+
+    def write(self, resource: Json) -> str:
+        """Write a resource; a file that holds the same bytes is left alone."""
+        resource_type = str(resource.get("resourceType", ""))
+        relative = relative_path(resource_type, str(resource.get("id", "")))
+        path = self.folder / relative
+        data = encode(resource, pretty=self.pretty)
+        uid = study_uid(resource) if resource_type == "ImagingStudy" else ""
+        with guarded(self.folder, uid):
+            if resource_type not in self._folders:
+                make_private_folder(path.parent)
+                self._folders.add(resource_type)
+            if not _holds(path, data):
+                replace_file(path, path.parent / TEMPORARY, data, durable=self.durable)
+        return relative
+
+    def close(self) -> list[str]:
+        """Let go of the folder."""
+        try:
+            if self.durable:
+                with guarded(self.folder):
+                    for name in self._folders:
+                        sync_folder(self.folder / name)
+                    sync_folder(self.folder)
+        finally:
+            self._lock.release()
+        return [f"{name}/" for name in sorted(self._folders)]
+
+    def abort(self) -> None:
+        """Let go of the folder; each file that was written is whole and stays."""
+        self._lock.release()
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except FileNotFoundError:
+        return False

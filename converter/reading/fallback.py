@@ -10,7 +10,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.core.header import Header, Wanted, pack_items
+from converter.core.header import SPECIFIC_CHARACTER_SET, Header, Wanted, pack_items
 from converter.reading.encoding import UNDEFINED, little_endian
 from converter.reading.result import Limits, Refused
 from converter.reading.start import MEDIA_STORAGE_DIRECTORY
@@ -207,7 +207,9 @@ def _values(
                 vr = dictionary_VR(tag)
             except KeyError:
                 vr = vr or "UN"
-        if (vr == "SQ") != (inner is not None) or (
+        if tag == SPECIFIC_CHARACTER_SET and not isinstance(element, RawDataElement):
+            yield tag, _written(element.value)  # pydicom has decoded this one already
+        elif (vr == "SQ") != (inner is not None) or (
             not isinstance(element, RawDataElement) and vr != "SQ"
         ):
             findings["wrong-vr"] = None
@@ -225,3 +227,10 @@ def _values(
                 raise Refused("truncated-header")
             little = element.is_little_endian
             yield tag, value if little else little_endian(value, vr[:2].encode())
+
+
+def _written(value: Any) -> bytes:
+    """Write decoded values of VR CS as they stood in the file."""
+    values = [value] if isinstance(value, str) else list(value or ())
+    text = "\\".join(str(one) for one in values).encode("latin_1", "replace")
+    return text + b" " * (len(text) % 2)

@@ -128,10 +128,14 @@ def count(path: str) -> int | None:
 
 
 class BoundedStream(io.RawIOBase):
-    """A member's bytes up to a limit; only forward, with the first bytes kept for a look."""
+    """A member's bytes up to a limit, with the first bytes kept for a look.
 
-    def __init__(self, raw: BinaryIO, limit: int = 0) -> None:
+    Winding is offered only where going back does not mean to inflate everything before it again.
+    """
+
+    def __init__(self, raw: BinaryIO, limit: int = 0, *, rewind: bool = False) -> None:
         self._raw = raw
+        self._rewind = rewind
         self._limit = limit or MEMBER_LIMIT
         self._at = 0
         self.head = self._fill(512)
@@ -148,7 +152,19 @@ class BoundedStream(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        return False
+        return self._rewind
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Wind to an offset from the start; forward by reading, so that the limit holds."""
+        if whence or not self._rewind:
+            raise io.UnsupportedOperation
+        if offset < self._at:
+            self._raw.seek(0)
+            self.head = self._fill(512)
+            self._at = 0
+        while self._at < offset and self.read(min(offset - self._at, 1 << 16)):
+            pass
+        return self._at
 
     def tell(self) -> int:
         return self._at
@@ -192,7 +208,7 @@ def members(
             yield from _zip(path, first, last)
         elif kind == "tar":
             with open(path, "rb") as file:
-                yield from _tar(file)
+                yield from _tar(file, rewind=True)
         else:
             yield from _compressed(path, kind)
     except InflateLimitError:
@@ -221,7 +237,7 @@ def _zip(path: str, first: int, last: int | None) -> Iterator[Member | tuple[str
 def _opener(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo
 ) -> Callable[[], AbstractContextManager[BoundedStream]]:
-    return lambda: BoundedStream(cast("BinaryIO", archive.open(info)))
+    return lambda: BoundedStream(cast("BinaryIO", archive.open(info)), rewind=True)
 
 
 def _compressed(path: str, kind: str) -> Iterator[Member | tuple[str, Unreadable]]:
@@ -267,7 +283,9 @@ class _Limited:
             raise InflateLimitError
 
 
-def _tar(file: BinaryIO | _Limited) -> Iterator[Member | tuple[str, Unreadable]]:
+def _tar(
+    file: BinaryIO | _Limited, *, rewind: bool = False
+) -> Iterator[Member | tuple[str, Unreadable]]:
     with tarfile.open(fileobj=cast("BinaryIO", file), mode="r:", encoding="utf-8") as archive:
         while (info := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # else memory grows with the archive
@@ -275,13 +293,13 @@ def _tar(file: BinaryIO | _Limited) -> Iterator[Member | tuple[str, Unreadable]]
             if info.isdir():
                 continue
             if info.isreg():
-                yield Member(name, info.size, _tar_opener(archive, info))
+                yield Member(name, info.size, _tar_opener(archive, info, rewind))
             elif info.issym() or info.islnk():
                 yield name, Unreadable("symbolic-link", "A link to another file.")
             else:
                 yield name, Unreadable("special-file")
         # tarfile ends quietly at a damaged header; only a block of zeros is the end (POSIX pax).
-        file.seek(archive.offset)  # type: ignore[attr-defined]
+        file.seek(archive.offset)
         block = file.read(512)
         if block.strip(b"\0") or len(block) < 512:
             yield (
@@ -293,6 +311,6 @@ def _tar(file: BinaryIO | _Limited) -> Iterator[Member | tuple[str, Unreadable]]
 
 
 def _tar_opener(
-    archive: tarfile.TarFile, info: tarfile.TarInfo
+    archive: tarfile.TarFile, info: tarfile.TarInfo, rewind: bool
 ) -> Callable[[], AbstractContextManager[BoundedStream]]:
-    return lambda: BoundedStream(cast("BinaryIO", archive.extractfile(info)))
+    return lambda: BoundedStream(cast("BinaryIO", archive.extractfile(info)), rewind=rewind)

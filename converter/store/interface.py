@@ -131,7 +131,16 @@ class StudyStore(Protocol):
         """
 
     def prune(self) -> list[str]:
-        """Remove the rows of files that this run did not see; give the studies that lost some."""
+        """Remove the rows of files that this run did not see.
+
+        Returns
+        -------
+        list of str
+            Studies that lost some, now or in an earlier run that did not come to `settle`.
+        """
+
+    def settle(self) -> None:
+        """Note that everything is written, so that nothing is left to shrink."""
 
     def studies(self, *, unconverted: bool = False) -> Iterator[tuple[str, int]]:
         """(Study UID, rows), sorted by UID; safe to write meanwhile."""
@@ -184,7 +193,7 @@ class StudyStore(Protocol):
         """How many inputs each reason left out."""
 
     def totals(self) -> dict[str, int]:
-        """``instances``, ``series``, ``studies`` of the conversions."""
+        """Count ``instances``, ``series``, ``studies`` of the conversions, and ``companions``."""
 
     def scratch(self) -> str:
         """Folder for what workers hand over; only this user may look into it."""

@@ -134,7 +134,13 @@ class SqliteStore:
             ]:
                 changed |= forget(db, paths)
             touch(db, changed)
+            changed.update(filter(None, _meta(db, "pruned").split()))
+            _set_meta(db, "pruned", " ".join(sorted(changed)))
         return sorted(changed)
+
+    def settle(self) -> None:
+        with self._database.transaction() as db:
+            _set_meta(db, "pruned", "")
 
     # studies
 
@@ -291,9 +297,10 @@ class SqliteStore:
 
     def totals(self) -> dict[str, int]:
         row = self._all(
-            "SELECT coalesce(sum(instances), 0), coalesce(sum(series), 0), count(*) FROM converted"
+            "SELECT coalesce(sum(instances), 0), coalesce(sum(series), 0), count(*), "
+            "(SELECT count(*) FROM companion) FROM converted"
         )[0]
-        return dict(zip(("instances", "series", "studies"), row, strict=True))
+        return dict(zip(("instances", "series", "studies", "companions"), row, strict=True))
 
     def scratch(self) -> str:
         return self._scratch

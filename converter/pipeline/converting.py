@@ -1,0 +1,181 @@
+"""Phases two and three: each study to a resource; then what spans studies, reduced by id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import orjson
+
+from converter.core.issues import Issue
+from converter.core.study import assemble, unpack_block
+from converter.errors import ConverterError
+from converter.pipeline.pool import Pool, Stop
+from converter.pipeline.request import Parts, Progress, Request
+from converter.store import Companion, Converted, StudyStore
+
+__all__ = ["convert_studies", "reduce_companions"]
+
+ROWS = 4000
+"""Instances of one task, about: a large study is a task alone."""
+SMALL = 20_000
+"""Instances that one process converts before others would have started."""
+
+
+class _Work(NamedTuple):
+    studies: tuple[tuple[str, tuple[bytes, ...]], ...]
+
+    def halves(self) -> list[_Work]:
+        middle = len(self.studies) // 2
+        return [_Work(self.studies[:middle]), _Work(self.studies[middle:])] if middle else []
+
+
+class _Job(NamedTuple):
+    parts: Parts
+    rules: Any
+    options: Any
+
+
+_job: _Job
+
+
+def _begin(*arguments: Any) -> None:
+    global _job
+    _job = _Job(*arguments)
+
+
+def _work(work: _Work) -> list[Converted]:
+    return _convert(work, _job)
+
+
+def _convert(work: _Work, job: _Job) -> list[Converted]:
+    return [_convert_one(uid, blocks, job) for uid, blocks in work.studies]
+
+
+def _convert_one(uid: str, blocks: tuple[bytes, ...], job: _Job) -> Converted:
+    """Convert one study: the boundary at which a fault of ours in it stays with it."""
+    study = assemble(uid, map(unpack_block, blocks))
+    try:
+        made = job.parts.convert(study, job.rules, job.options)
+    except ConverterError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        return _failed(uid, len(study.series), study.count, _where(error))
+    return Converted(
+        uid,
+        made.state,
+        orjson.dumps(made.resource) if made.resource is not None else b"",
+        list(made.issues),
+        list(made.dropped),
+        made.series,
+        made.instances,
+        [
+            (str(companion["resourceType"]), str(companion["id"]), orjson.dumps(companion))
+            for companion in made.companions
+        ],
+        study.duplicates,
+    )
+
+
+def _failed(uid: str, series: int, instances: int, message: str) -> Converted:
+    issue = Issue("error", "study-failed", "ImagingStudy", "", message, (uid,))
+    return Converted(uid, "failed", b"", [issue], [], series, instances, [], [])
+
+
+def _where(error: Exception) -> str:
+    """Kind of an error and the place of its cause; its own words may hold a value of a patient's."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__
+    code = trace.tb_frame.f_code
+    return f"{type(error).__name__} in {code.co_qualname}, line {trace.tb_lineno}"
+
+
+def _works(store: StudyStore, stop: Stop) -> Iterator[_Work]:
+    batch: list[tuple[str, tuple[bytes, ...]]] = []
+    rows = 0
+    for uid, count in store.studies(unconverted=True):
+        if stop:
+            return
+        batch.append((uid, tuple(store.blocks(uid))))
+        rows += count
+        if rows >= ROWS:
+            yield _Work(tuple(batch))
+            batch, rows = [], 0
+    if batch:
+        yield _Work(tuple(batch))
+
+
+def convert_studies(request: Request, store: StudyStore, progress: Progress, stop: Stop) -> None:
+    """Convert every study that is not converted by these rules yet."""
+    store.begin_converting(f"{request.rules.version}|{request.options!r}")
+    total = few = 0
+    for _, rows in store.studies(unconverted=True):
+        total += rows
+        few += 1
+    progress.phase("converting", total)
+    job = _Job(request.parts, request.rules, request.options)
+    works = _works(store, stop)
+    if request.jobs == 1 or few == 1 or total < SMALL:
+        for work in works:
+            if stop:
+                return
+            _save(store, progress, _convert(work, job))
+        return
+    pool = Pool[_Work, list[Converted]](_work, _begin, tuple(job), request.jobs, _Work.halves)
+    with closing(pool.run(works, stop)) as results:
+        for work, made in results:
+            if made is None:
+                uid, blocks = work.studies[0]
+                rows = sum(len(unpack_block(block).rows) for block in blocks)
+                made = [_failed(uid, 0, rows, "The process that converted it died.")]
+            _save(store, progress, made)
+
+
+def _save(store: StudyStore, progress: Progress, made: list[Converted]) -> None:
+    store.save(made)
+    progress.advance(sum(item.instances for item in made))
+
+
+def reduce_companions(request: Request, store: StudyStore, stop: Stop) -> None:
+    """Hold the studies of patients that are two people, then make each resource that spans studies once.
+
+    What a held study says goes into no resource; a companion of it is written only where a published
+    study contributes to it as well.
+    """
+    for item in store.converted():
+        if item.state != "converted":
+            reason = "patient-conflict" if item.state == "conflict" else "study-failed"
+            store.hold([item.study_uid], reason)
+    mismatched: set[str] = set()
+    for _, _, contributions in store.contributions("Patient", least=2):
+        if request.parts.reduce(contributions).mismatch:
+            mismatched.update(uid for uid, _ in contributions)
+    store.hold(mismatched, "patient-mismatch")
+    _reduce(request, store, stop)
+
+
+def _reduce(request: Request, store: StudyStore, stop: Stop) -> None:
+    for batch in _batches(store.contributions()):
+        if stop:
+            return
+        companions = []
+        for kind, id_, contributions in batch:
+            reduced = request.parts.reduce(contributions)
+            body = orjson.dumps(reduced.resource)
+            companions.append(Companion(kind, id_, body, list(reduced.issues)))
+        store.save_companions(companions)
+
+
+def _batches(items: Iterable[Any], size: int = 100) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) >= size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,188 @@
+"""Workers: a bounded stream of tasks through processes, of which any may die without taking the run along."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import connection, get_context, parent_process
+from types import FrameType
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Pool", "Stop", "catching_signals"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+GRACE = 10.0
+"""Seconds that running tasks get to finish once the run is asked to stop."""
+
+
+class Stop:
+    """Whether the run was asked to stop."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __bool__(self) -> bool:
+        return self.requested
+
+
+@contextmanager
+def catching_signals(stop: Stop) -> Iterator[None]:
+    """Let SIGINT and SIGTERM ask for a clean stop; a second one ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if stop.requested:
+            raise KeyboardInterrupt
+        stop.requested = True
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _begin_worker(setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    # The terminal sends Ctrl-C to all; the parent alone decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+    setup(*arguments)
+
+
+def _follow(sentinel: int) -> None:
+    """Die with the parent, even when it was killed: nobody else would tell us."""
+    connection.wait([sentinel])
+    os._exit(1)
+
+
+class Pool(Generic[T, R]):
+    """Runs one function over tasks in worker processes.
+
+    Parameters
+    ----------
+    work : callable
+        Module-level function of one task.
+    setup : callable
+        Called once in each worker.
+    arguments : tuple
+        What ``setup`` gets.
+    jobs : int
+    halves : callable
+        Splits a task in two, or gives nothing where it cannot be split.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[T], R],
+        setup: Callable[..., None],
+        arguments: tuple[Any, ...],
+        jobs: int,
+        halves: Callable[[T], list[T]],
+    ) -> None:
+        self._work = work
+        self._setup = setup
+        self._arguments = arguments
+        self._jobs = jobs
+        self._halves = halves
+
+    def _executor(self, jobs: int) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            jobs,
+            mp_context=get_context("spawn"),
+            initializer=_begin_worker,
+            initargs=(self._setup, self._arguments),
+        )
+
+    def run(self, tasks: Iterable[T], stop: Stop) -> Generator[tuple[T, R | None], None, None]:
+        """Give (task, result) as they come; ``None`` for a task whose worker died, however small it was made."""
+        source = iter(tasks)
+        executor = self._executor(self._jobs)
+        flying: dict[Future[R], T] = {}
+        try:
+            while True:
+                while not stop and len(flying) < 2 * self._jobs:
+                    try:
+                        task = next(source)
+                    except StopIteration:
+                        break
+                    flying[self._submit(executor, task)] = task
+                if not flying:
+                    return
+                if stop:
+                    yield from self._drain(flying)
+                    return
+                done, _ = wait(flying, timeout=0.5, return_when=FIRST_COMPLETED)
+                if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+                    # All of them end so, and nothing says whose fault it was: one after the other, alone.
+                    wait(flying)
+                    executor.shutdown()
+                    executor = self._executor(self._jobs)
+                    suspects: list[tuple[T, Future[R]]] = []
+                    finished: list[tuple[T, Future[R]]] = []
+                    for future, task in flying.items():
+                        broken = isinstance(future.exception(), BrokenProcessPool)
+                        (suspects if broken else finished).append((task, future))
+                    flying = {}
+                    for task, future in finished:
+                        yield task, future.result()
+                    for task, _ in suspects:
+                        yield from self._alone(task)
+                    continue
+                for future in done:
+                    yield flying.pop(future), future.result()
+        finally:
+            for process in list((getattr(executor, "_processes", None) or {}).values()):
+                if flying:
+                    process.kill()
+            executor.shutdown(cancel_futures=True)
+
+    def _submit(self, executor: ProcessPoolExecutor, task: T) -> Future[R]:
+        try:
+            return executor.submit(self._work, task)
+        except (
+            BrokenProcessPool
+        ) as error:  # it broke since we looked: the task ends as the others do
+            future: Future[R] = Future()
+            future.set_exception(error)
+            return future
+
+    @staticmethod
+    def _drain(flying: dict[Future[R], T]) -> Iterator[tuple[T, R | None]]:
+        """Give what is nearly done; what is not stays undone, and is no failure."""
+        running = [future for future in flying if not future.cancel()]
+        done, _ = wait(running, timeout=GRACE)
+        for future in flying.keys() - set(running):
+            del flying[future]
+        for future in done:
+            task = flying.pop(future)
+            if not isinstance(future.exception(), BrokenProcessPool):
+                yield task, future.result()
+
+    def _alone(self, task: T) -> Iterator[tuple[T, R | None]]:
+        """Run a suspect in a process of its own; when that dies halve it, down to the culprit."""
+        with self._executor(1) as executor:
+            try:
+                result = executor.submit(self._work, task).result()
+            except BrokenProcessPool:
+                pass
+            else:
+                yield task, result
+                return
+        halves = self._halves(task)
+        if not halves:
+            yield task, None
+        for half in halves:
+            yield from self._alone(half)

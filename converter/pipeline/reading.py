@@ -1,0 +1,275 @@
+"""Phase one: every input into the store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import msgspec
+
+from converter.core.header import Wanted, merge_wanted
+from converter.errors import StoreError
+from converter.pipeline.pool import Pool, Stop
+from converter.pipeline.request import Progress, Request
+from converter.sources import Entry, Filters, Skipped, Task, TaskResult, plan, printable, read_task
+from converter.sources.plan import Input
+from converter.sources.worker import MODALITY
+from converter.store import FileStamp, PackedBlock, Part, SkippedRow, StudyStore
+
+__all__ = ["read_inputs"]
+
+FEW = 300
+"""Files that one process reads before others would have started."""
+TRANSIENT = frozenset(
+    {"permission-denied", "read-error", "changed-while-reading", "not-found", "reader-crashed"}
+)
+"""Reasons that may be gone at the next run: such a file is never taken for unchanged."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(TaskResult).decode
+
+
+class _Job(NamedTuple):
+    wanted: Wanted
+    filters: Filters
+    readers: Any
+    ignore_changed: bool
+    scratch: str
+
+    def parts(self, task: Task) -> Iterator[TaskResult]:
+        return read_task(
+            task, self.wanted, self.filters, self.readers, ignore_changed=self.ignore_changed
+        )
+
+
+class _Read(NamedTuple):
+    """What a worker hands over: the first part, the others in a file, so that memory stays flat."""
+
+    first: TaskResult
+    spool: str = ""
+
+    def parts(self) -> Iterator[TaskResult]:
+        yield self.first
+        if self.spool:
+            with open(self.spool, "rb") as file:
+                while length := file.read(8):
+                    yield _decode(file.read(int.from_bytes(length, "big")))
+
+
+_job: _Job
+
+
+def _begin(*arguments: Any) -> None:
+    global _job
+    _job = _Job(*arguments)
+
+
+def _work(task: Task) -> _Read:
+    parts = _job.parts(task)
+    first = next(parts)
+    spool = None
+    try:
+        for part in parts:
+            if spool is None:
+                spool = NamedTemporaryFile(dir=_job.scratch, prefix="parts-", delete=False)
+            data = _encode(part)
+            spool.write(len(data).to_bytes(8, "big") + data)
+    finally:
+        if spool is not None:
+            spool.close()
+    return _Read(first, spool.name if spool is not None else "")
+
+
+class _Ingest:
+    """Puts results into the store, one transaction a task."""
+
+    def __init__(self, store: StudyStore, progress: Progress, version: str) -> None:
+        self.store = store
+        self.progress = progress
+        self.version = version
+        self.files = 0
+        self.strays: list[SkippedRow] = []
+
+    def skip(self, item: Skipped) -> None:
+        self.strays.append(SkippedRow(*item))
+        if len(self.strays) >= 1000:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.strays:
+            self.store.add([Part((), self.strays)], self.version)
+            self.strays = []
+
+    def add(self, task: Task, results: Iterable[TaskResult]) -> None:
+        fresh = [os.fsencode(entry.path) for entry in task.entries] if self.store.kept else []
+        self.store.add(self._parts(task, results), self.version, fresh=fresh)
+
+    def _parts(self, task: Task, results: Iterable[TaskResult]) -> Iterator[Part]:
+        done = 0
+        bad: set[int] = set()
+        for result in results:
+            self.files += result.files
+            self.progress.advance(result.files)
+            bad |= {row[0] for row in result.skipped if row[2] in TRANSIENT}
+            yield self._part(task, result, range(done, done + result.done), bad)
+            done += result.done
+
+    def _part(self, task: Task, result: TaskResult, done: range, bad: set[int]) -> Part:
+        keys = {}
+        if self.store.kept:
+            keys = {index: os.fsencode(entry.path) for index, entry in enumerate(task.entries)}
+        blocks = [
+            PackedBlock(
+                block.study_uid,
+                block.series_uid,
+                block.rows,
+                block.data,
+                tuple(keys[index] for index in block.entries) if keys else (),
+            )
+            for block in result.blocks
+        ]
+        skipped = [
+            SkippedRow(path, reason, detail, keys.get(index) if reason not in TRANSIENT else None)
+            for index, path, reason, detail in result.skipped
+        ]
+        stamps = [
+            FileStamp(keys[index], task.entries[index].size, task.entries[index].mtime_ns)
+            for index in done
+            if keys and index not in bad
+        ]
+        return Part(blocks, skipped, stamps)
+
+
+def read_inputs(
+    request: Request, inputs: list[Input], store: StudyStore, progress: Progress, stop: Stop
+) -> int:
+    """Read all inputs into the store; give the number of files and members that were looked at."""
+    wanted = request.wanted
+    if request.filters.modalities:
+        wanted = merge_wanted(wanted, {MODALITY: None})
+    version = f"{_tag_version(wanted)}|{request.filters.key()}"
+    ingest = _Ingest(store, progress, version)
+    progress.phase("reading")
+    planned = plan(
+        inputs,
+        names=request.names,
+        filters=request.filters,
+        follow_links=request.follow_links,
+        with_stat=store.kept,
+    )
+    readers = SimpleNamespace(
+        read_file=request.parts.read_file, read_stream=request.parts.read_stream
+    )
+    job = _Job(wanted, request.filters, readers, request.ignore_changed, store.scratch())
+    tasks = _todo(planned, ingest, stop)
+    early: list[Task] = []
+    if request.jobs > 1:
+        # Few files are read sooner than a worker starts.
+        for task in tasks:
+            early.append(task)
+            if sum(len(t.entries) for t in early) > FEW or any(_large(t) for t in early):
+                break
+    if request.jobs > 1 and (sum(len(t.entries) for t in early) > FEW or any(map(_large, early))):
+        _in_workers(job, _chain(early, tasks), request.jobs, ingest, stop)
+    else:
+        for task in _chain(early, tasks):
+            if stop:
+                break
+            _in_process(job, task, ingest, stop)
+    ingest.flush()
+    return ingest.files
+
+
+def _large(task: Task) -> bool:
+    return task.kind == "archive" and (task.last is None or task.last - task.first > FEW)
+
+
+def _chain(early: list[Task], rest: Iterator[Task]) -> Iterator[Task]:
+    yield from early
+    yield from rest
+
+
+def _tag_version(wanted: Wanted) -> str:
+    from hashlib import blake2b
+
+    def plain(level: Wanted) -> list[Any]:
+        return [[tag, plain(inner) if inner else None] for tag, inner in sorted(level.items())]
+
+    return blake2b(_encode(plain(wanted)), digest_size=8).hexdigest()
+
+
+def _todo(planned: Iterable[Task | Skipped], ingest: _Ingest, stop: Stop) -> Iterator[Task]:
+    """Tasks without what an earlier run read as it is; skipped inputs go to the store on the way."""
+    for item in planned:
+        if stop:
+            return
+        if isinstance(item, Skipped):
+            ingest.skip(item)
+        elif not ingest.store.kept:
+            yield item
+        else:
+            stamps = [FileStamp(os.fsencode(e.path), e.size, e.mtime_ns) for e in item.entries]
+            known = ingest.store.unchanged(stamps, ingest.version)
+            left: tuple[Entry, ...] = tuple(
+                entry for entry, same in zip(item.entries, known, strict=True) if not same
+            )
+            count = len(item.entries) - len(left)
+            ingest.files += count
+            ingest.progress.advance(count)
+            if left:
+                yield item._replace(entries=left)
+
+
+class _Interrupted(Exception):  # noqa: N818  # a signal inside this module
+    pass
+
+
+def _in_process(job: _Job, task: Task, ingest: _Ingest, stop: Stop) -> None:
+    def parts() -> Iterator[TaskResult]:
+        for part in job.parts(task):
+            yield part
+            if stop and task.kind == "archive":
+                raise _Interrupted
+
+    try:
+        ingest.add(task, parts())
+    except _Interrupted:
+        return  # half an archive is rolled back
+
+
+def _in_workers(job: _Job, tasks: Iterator[Task], jobs: int, ingest: _Ingest, stop: Stop) -> None:
+    # A kept state replaces an archive as a whole, so there it is one suspect as a whole.
+    def halves(task: Task) -> list[Task]:
+        return [] if ingest.store.kept and task.kind == "archive" else task.halves()
+
+    pool = Pool[Task, _Read](_work, _begin, tuple(job), jobs, halves)
+    try:
+        with closing(pool.run(tasks, stop)) as results:
+            for task, read in results:
+                if read is None:
+                    ingest.add(task, [_crashed(task)])
+                    continue
+                try:
+                    ingest.add(task, read.parts())
+                finally:
+                    if read.spool:
+                        Path(read.spool).unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"Workers cannot hand over what they read ({error.strerror}). Free some space "
+            "(TMPDIR names another folder for temporary files) and run again."
+        ) from error
+
+
+def _crashed(task: Task) -> TaskResult:
+    """Result for a task whose reader died: its one file is the culprit."""
+    return TaskResult(
+        [],
+        [(index, printable(e.path), "reader-crashed", "") for index, e in enumerate(task.entries)],
+        files=len(task.entries),
+    )

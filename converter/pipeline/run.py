@@ -1,0 +1,88 @@
+"""One run, from request to result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from converter.pipeline.converting import convert_studies, reduce_companions
+from converter.pipeline.pool import Stop, catching_signals
+from converter.pipeline.reading import read_inputs
+from converter.pipeline.request import NoProgress, Progress, Request
+from converter.pipeline.result import RunResult
+from converter.pipeline.writing import write_resources
+from converter.sources import Input, look
+from converter.store import StudyStore, open_kept, open_temporary
+
+__all__ = ["run"]
+
+
+def run(request: Request, *, progress: Progress | None = None) -> RunResult:
+    """Convert what the request names.
+
+    Returns
+    -------
+    RunResult
+        To be closed by the caller; an interrupted run gives one too.
+
+    Raises
+    ------
+    SourceError
+        An input does not exist; nothing was read.
+    StoreError, SinkError
+        This machine cannot go on (disk full, output not writable); the sink was told to give up.
+    """
+    inputs = look(request.inputs)
+    told = progress if progress is not None else NoProgress()
+    store: StudyStore = open_kept(request.state) if request.state else open_temporary()
+    try:
+        with catching_signals(stop := Stop()):
+            return _run(request, inputs, store, told, stop)
+    except BaseException:
+        try:
+            if request.sink is not None:
+                request.sink.abort()
+        finally:
+            store.close()
+        raise
+
+
+def _run(
+    request: Request,
+    inputs: Sequence[Input],
+    store: StudyStore,
+    progress: Progress,
+    stop: Stop,
+) -> RunResult:
+    store.begin_run()
+    files = read_inputs(request, list(inputs), store, progress, stop)
+    phase = "reading"
+    pruned: list[str] = []
+    if not stop:
+        phase = "converting"
+        if request.prune and store.kept:
+            pruned = store.prune()
+        convert_studies(request, store, progress, stop)
+    if not stop:
+        reduce_companions(request, store, stop)
+    if not stop:
+        phase = "writing"
+        write_resources(request, store, progress, stop, set(pruned))
+    outputs: list[str] = []
+    if request.sink is not None:
+        # What stands whole stays; before the writing nothing does.
+        if phase == "writing":
+            outputs = request.sink.close()
+        else:
+            request.sink.abort()
+    if not stop:
+        phase = "done"
+    return RunResult(
+        request,
+        inputs,
+        store,
+        files=files,
+        interrupted=stop.requested,
+        phase=phase,
+        pruned=pruned,
+        outputs=outputs,
+    )

@@ -1,0 +1,147 @@
+"""Phase four: unite, check, claim, write; studies by UID, then what they name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from converter.core.issues import gather
+from converter.pipeline.pool import Stop
+from converter.pipeline.request import Progress, Request
+from converter.store import Converted, Outcome, StudyStore
+
+__all__ = ["finish", "write_resources"]
+
+Json = dict[str, Any]
+
+
+def finish(
+    resource: Json, patient: Json | None, dropped: list[str], request: Request
+) -> tuple[Json, list[str], list[Any]]:
+    """Check a resource and stamp the profiles that it may claim; a failed check costs the claims only."""
+    verdict = request.judge(resource, patient, dropped)
+    profiles = list(verdict.profiles)
+    if profiles:
+        meta = dict(resource.get("meta") or {})
+        # What others stamped stays (`converter.core.merge`), ours comes first.
+        others = [url for url in meta.get("profile") or [] if url not in profiles]
+        meta["profile"] = [*profiles, *others]
+        front: Json = {k: resource[k] for k in ("resourceType", "id") if k in resource}
+        rest = {k: v for k, v in resource.items() if k not in front and k != "meta"}
+        resource = {**front, "meta": meta, **rest}
+    return resource, profiles, list(verdict.issues)
+
+
+class _Writer:
+    def __init__(self, request: Request, store: StudyStore, progress: Progress) -> None:
+        self.request = request
+        self.store = store
+        self.progress = progress
+        self.outcomes: list[Outcome] = []
+
+    def note(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.progress.advance()
+        if len(self.outcomes) >= 200:
+            self.flush()
+
+    def flush(self) -> None:
+        self.store.save_outcomes(self.outcomes)
+        self.outcomes = []
+
+    def write(self, resource: Json) -> str:
+        if self.request.sink is None:
+            return "unwritten"
+        self.request.sink.write(resource)
+        return "published"
+
+    def study(self, item: Converted, pruned: set[str]) -> None:
+        reason = self.store.held(item.study_uid)
+        resource: Json = orjson.loads(item.resource) if item.resource else {}
+        id_ = str(resource.get("id", ""))
+        if not reason and resource:
+            ownership = "replace" if item.study_uid in pruned else self.request.ownership
+            sink = self.request.sink
+            standing = sink.stands("ImagingStudy", id_) if sink is not None else None
+            if standing is not None:
+                united = self.request.parts.unite(standing, resource, ownership)
+                reason = getattr(united, "reason", "")
+                if not reason:
+                    resource = united
+        if reason or not resource:
+            state = {"patient-conflict": "conflict", "study-failed": "failed"}.get(reason, "held")
+            issues = item.issues
+            self.note(
+                Outcome(
+                    "ImagingStudy",
+                    id_,
+                    item.study_uid,
+                    state,
+                    reason,
+                    [],
+                    issues,
+                    item.series,
+                    item.instances,
+                )
+            )
+            return
+        resource, profiles, found = finish(
+            resource, self.patient(resource), item.dropped, self.request
+        )
+        self.note(
+            Outcome(
+                "ImagingStudy",
+                id_,
+                item.study_uid,
+                self.write(resource),
+                "",
+                profiles,
+                gather([*item.issues, *found]),
+                item.series,
+                item.instances,
+            )
+        )
+
+    def patient(self, study: Json) -> Json | None:
+        """Patient that a study is about, as this run makes it; ``None`` where it makes none."""
+        reference = str((study.get("subject") or {}).get("reference", ""))
+        if reference.startswith("#"):
+            for contained in study.get("contained") or []:
+                if contained.get("id") == reference[1:]:
+                    return dict(contained)
+        kind, _, id_ = reference.partition("/")
+        return self.store.companion("Patient", id_) if kind == "Patient" else None
+
+    def companion(self, kind: str, id_: str, body: bytes, issues: list[Any]) -> None:
+        resource, profiles, found = finish(orjson.loads(body), None, [], self.request)
+        state = self.write(resource)
+        self.note(Outcome(kind, id_, "", state, "", profiles, gather([*issues, *found])))
+
+
+def write_resources(
+    request: Request, store: StudyStore, progress: Progress, stop: Stop, pruned: set[str]
+) -> None:
+    """Write every published study, then its companions.
+
+    Parameters
+    ----------
+    pruned : set of str
+        Studies that ``--prune`` took instances of: what stands of those is replaced.
+    """
+    totals = store.totals()
+    progress.phase("writing", totals["studies"] + totals["companions"])
+    writer = _Writer(request, store, progress)
+    for item in store.converted():
+        if stop:
+            break
+        writer.study(item, pruned)
+    for companion in store.companions():
+        if stop:
+            break
+        writer.companion(
+            companion.resource_type, companion.resource_id, companion.resource, companion.issues
+        )
+    writer.flush()
+    if not stop:
+        store.settle()

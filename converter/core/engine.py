@@ -438,7 +438,7 @@ class _Builder:
 
 
 def _resource(resource_type: str, identity: str, body: dict[str, Any]) -> dict[str, Any]:
-    made = {"resourceType": resource_type, "id": identity}
+    made: dict[str, Any] = {"resourceType": resource_type, "id": identity}
     made["text"] = narrative({**made, **body})
     return {**made, **body}
 

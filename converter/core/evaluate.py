@@ -17,6 +17,8 @@ __all__ = ["Agreed", "Key", "Outcome", "agree", "evaluate", "plain"]
 Key: TypeAlias = tuple[bytes | None, ...]
 """Values of a rule's tags, in their order."""
 
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+
 MEMO = 20_000
 """Outcomes remembered per rule."""
 
@@ -52,7 +54,7 @@ def evaluate(rules: RuleSet, rule: Rule, key: Key) -> Outcome:
         if len(memo) >= MEMO:
             memo.clear()
         outcome = memo[key] = _apply(rules, rule, key)
-    return outcome  # type: ignore[no-any-return]
+    return outcome
 
 
 def _apply(rules: RuleSet, rule: Rule, key: Key) -> Outcome:
@@ -99,7 +101,7 @@ def plain(value: Any) -> Any:
 
 
 def _canonical(value: Any) -> bytes:
-    return orjson.dumps(value, default=plain, option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(value, default=plain, option=_OPTIONS)
 
 
 def agree(
@@ -157,7 +159,7 @@ def agree(
         absent = next((o.value for o in outcomes.values() if o.value is not None), None)
         return Agreed(absent, issues)
     if len(counts) > 1:
-        shown = sorted({uid for key in holders.values() for uid in examples(key)})[:3]
+        differing = sorted({uid for key in holders.values() for uid in examples(key)})[:3]
         issues.append(
             Issue(
                 "warning",
@@ -170,7 +172,7 @@ def agree(
                     if how == "unanimous"
                     else "the most frequent value is taken."
                 ),
-                tuple(shown),
+                tuple(differing),
                 sum(counts.values()),
             )
         )

@@ -111,18 +111,16 @@ def lay(layers: list[Layer]) -> tuple[dict[Path, RawRule], list[Fault]]:
                 known for known in placed if known[: len(path)] == path and known != path
             ]:
                 del placed[below]
-            if raw.options is None and path not in placed and layer.kind != "base":
-                if not any(
-                    known[: len(path)] == path
-                    for earlier in layers
-                    for known in earlier.rules
-                    if earlier is not layer
-                ):
-                    faults.append(
-                        Fault(raw.file, ".".join(path), "removes a rule that is not there")
-                    )
+            if raw.options is None and layer.kind != "base" and not _stands(layers, layer, path):
+                faults.append(Fault(raw.file, ".".join(path), "removes a rule that is not there"))
             placed[path] = raw
     return {path: raw for path, raw in placed.items() if raw.options is not None}, faults
+
+
+def _stands(layers: list[Layer], but: Layer, path: Path) -> bool:
+    return any(
+        known[: len(path)] == path for layer in layers if layer is not but for known in layer.rules
+    )
 
 
 def _above(path: Path) -> Iterator[Path]:

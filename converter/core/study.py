@@ -56,9 +56,8 @@ class Block(msgspec.Struct, array_like=True):
     def header(self, index: int) -> Header:
         """Whole header of one row."""
         header = dict(self.shared)
-        for tag, value in zip(self.tags, self.rows[index].values, strict=True):
-            if value is not None:
-                header[tag] = value
+        varying = zip(self.tags, self.rows[index].values, strict=True)
+        header.update({tag: value for tag, value in varying if value is not None})
         return header
 
 

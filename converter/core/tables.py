@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from converter.errors import Fault, MappingError
@@ -107,12 +106,12 @@ def parse_table(name: str, text: str) -> CodeTable:
         elif held is not None:
             faults.append(Fault(file, where, f"key {key!r} stands in line {held.line} already"))
         else:
-            rows[key] = Row(line, MappingProxyType(dict(zip(columns, cells, strict=True))))
+            rows[key] = Row(line, dict(zip(columns, cells, strict=True)))
     if not columns:
         faults.append(Fault(file, "", "no header row"))
     if faults:
         raise MappingError(faults)
-    return CodeTable(stem, columns, MappingProxyType(rows))
+    return CodeTable(stem, columns, rows)
 
 
 def _records(text: str, file: str, faults: list[Fault]) -> Iterator[tuple[int, list[str]]]:

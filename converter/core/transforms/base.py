@@ -131,6 +131,10 @@ class View:
         value = self.header.get(dictionary.tag_of(keyword) or 0)
         return [View(item, self._call, self.charset) for item in items(value)]
 
+    def item(self, keyword: str) -> View | None:
+        """First item of a sequence."""
+        return next(iter(self.items(keyword)), None)
+
 
 class Call:
     """One application of a rule's transform."""

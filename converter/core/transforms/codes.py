@@ -206,11 +206,11 @@ def laterality(call: Call) -> dict[str, Any] | None:
     value = call.value().upper()
     if value in {"", "U"}:
         return None
-    row = call.row(value)
-    if row is None:
+    side = call.row(value)
+    if side is None:
         call.issue("code-unknown")
         return None
-    return _side(call, row)
+    return _side(call, side)
 
 
 def _side(call: Call, row: Row) -> dict[str, Any]:

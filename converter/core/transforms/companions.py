@@ -171,7 +171,7 @@ def specimens(call: Call) -> list[dict[str, Any]] | None:
     found = []
     for item in call.view.items(call.keyword):
         value = item.first("SpecimenIdentifier")
-        issuer = (item.items("IssuerOfTheSpecimenIdentifierSequence") or [None])[0]
+        issuer = item.item("IssuerOfTheSpecimenIdentifierSequence")
         identifier: dict[str, Any] = {}
         if value:
             system = issuer_system(call, issuer) if issuer else ""

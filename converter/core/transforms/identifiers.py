@@ -68,7 +68,7 @@ def _checked(call: Call, check: str, value: str) -> bool:
 def _patient_identifier(call: Call, item: View, value: str) -> dict[str, Any] | None:
     settings = call.site.patient
     issuer = item.first("IssuerOfPatientID")
-    qualifiers = (item.items("IssuerOfPatientIDQualifiersSequence") or [None])[0]
+    qualifiers = item.item("IssuerOfPatientIDQualifiersSequence")
     system = issuer_system(call, qualifiers) if qualifiers else ""
     code = qualifiers.first("IdentifierTypeCode").upper() if qualifiers else ""
     known = settings.issuers.get(system) or settings.issuers.get(issuer)
@@ -102,8 +102,10 @@ def _patient_identifier(call: Call, item: View, value: str) -> dict[str, Any] | 
     also=("IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence"),
 )
 def patient_identifier(call: Call) -> dict[str, Any] | None:
-    """PatientID under the system of its issuer: stated as a universal id, else configured by the issuer's
-    text, else configured for numbers that state none. An NHS number needs its issuer and its check digit.
+    """PatientID under the system of its issuer.
+
+    The issuer's universal id, else what is configured for its text, else for numbers that state none. An
+    NHS number needs both its issuer and its check digit.
     """
     value = call.value()
     return _patient_identifier(call, call.view, value) if value else None
@@ -128,7 +130,7 @@ def accession_identifier(call: Call, item: View, code: str = "ACSN") -> dict[str
         return None
     settings = call.site.accession
     found: dict[str, Any] = {"type": identifier_type(call, code)}
-    issuer = (item.items("IssuerOfAccessionNumberSequence") or [None])[0]
+    issuer = item.item("IssuerOfAccessionNumberSequence")
     system = issuer_system(call, issuer) if issuer else ""
     local = issuer.first("LocalNamespaceEntityID") if issuer else ""
     if not system and local:

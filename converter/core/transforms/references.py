@@ -49,7 +49,7 @@ def order_number(call: Call, item: View) -> list[dict[str, Any]]:
         value = item.first(keyword)
         if not value:
             continue
-        issuer = (item.items(issuer_keyword) or [None])[0]
+        issuer = item.item(issuer_keyword)
         system = issuer_system(call, issuer) if issuer else ""
         local = issuer.first("LocalNamespaceEntityID") if issuer else ""
         system = system or call.site.order_systems.get(local, "")
@@ -141,7 +141,7 @@ def encounter(call: Call) -> Ref | Absent | None:
     settings = call.site.encounter
     if not value:
         return Absent() if settings.missing == "data-absent-reason" else None
-    issuer = (call.top.items("IssuerOfAdmissionIDSequence") or [None])[0]
+    issuer = call.top.item("IssuerOfAdmissionIDSequence")
     system = issuer_system(call, issuer) if issuer else ""
     display = (
         issuer.first("LocalNamespaceEntityID") if issuer else call.top.first("IssuerOfAdmissionID")
@@ -174,8 +174,7 @@ def place(call: Call) -> Ref | None:
         call.top.text("InstitutionName"),
         call.top.text("InstitutionalDepartmentName"),
     ]
-    for source in call.rule.others:
-        parts.append(call.top.text(source.last))
+    parts += [call.top.text(source.last) for source in call.rule.others]
     display = ", ".join(dict.fromkeys(part for part in parts if part))
     if not display:
         return None

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import re
+from typing import Any
 
 from converter.core import ids
+from converter.core.builder import DATA_ABSENT, Builder, put, resource
+from converter.core.conversion import Conversion, Explanation, Options, Trace
 from converter.core.dictionary import tag_of
-from converter.core.evaluate import Agreed, Key, agree, evaluate
+from converter.core.evaluate import Agreed, evaluate
 from converter.core.issues import Issue, gather
-from converter.core.narrative import narrative
 from converter.core.patient import conflict
 from converter.core.rules import Node, Rule, RuleSet
 from converter.core.study import Instance, Series, Study
-from converter.core.transforms import TRANSFORMS, Absent, Ref
+from converter.core.transforms import Absent, Ref
 
-__all__ = ["Conversion", "Explanation", "Options", "convert"]
+__all__ = ["Conversion", "Explanation", "Options", "convert", "explain"]
 
-DATA_ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 LAST = 2**31
 """Sorts what has no number behind what has one."""
 
@@ -31,175 +29,7 @@ NOTICES = (
 GROUP = "GroupOfPatientsIdentificationSequence"
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the caller may choose about the resources."""
-
-    patient: Literal["resource", "reference", "logical", "contained"] = "resource"
-    companions: bool = False
-    instances: Literal["all", "none"] | int = "all"
-
-
-@dataclass(slots=True)
-class Conversion:
-    """What became of one study."""
-
-    study_uid: str
-    state: Literal["converted", "conflict"]
-    resource: dict[str, Any] | None = None
-    """The ImagingStudy, without ``meta.profile``."""
-    companions: list[dict[str, Any]] = field(default_factory=list)
-    """What the study says of resources that it may share with others."""
-    issues: list[Issue] = field(default_factory=list)
-    dropped: tuple[str, ...] = ()
-    """Elements that an option left out although the study has them."""
-    series: int = 0
-    instances: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """How one element came about, or why it did not."""
-
-    path: str
-    value: Any
-    rule: str
-    """File and key path."""
-    keywords: tuple[str, ...]
-    source: str
-    """Input that the value came from."""
-    code_row: str
-    reason: str
-    """Why there is no value; empty where there is one."""
-
-
-Trace = Callable[[Explanation], None]
-
-
-class _Builder:
-    def __init__(self, study: Study, rules: RuleSet, options: Options, trace: Trace | None) -> None:
-        self.study = study
-        self.rules = rules
-        self.options = options
-        self.trace = trace
-        self.issues: list[Issue] = []
-        self.companions: list[dict[str, Any]] = []
-        self.contained: list[dict[str, Any]] = []
-        self.subject: dict[str, Any] | None = None
-        self.made: set[str] = set()
-
-    # -- rules over instances ------------------------------------------------------------------
-
-    def over(self, rule: Rule, members: list[Series], path: str) -> Any:
-        """Value that instances of some series agree on."""
-        transform = TRANSFORMS.get(rule.transform)
-        if transform is not None and transform.companions_only and not self.options.companions:
-            return None
-        if not rule.tags:
-            outcome = evaluate(self.rules, rule, ())
-            agreed = Agreed(outcome.value, list(outcome.issues), outcome.keyword, outcome.code_row)
-        else:
-            tally: Counter[Key] = Counter()
-            for series in members:
-                tally.update(series.tally(rule.tags))
-            agreed = agree(self.rules, rule, tally, lambda key: _examples(members, rule.tags, key))
-        self.issues += agreed.issues
-        self.tell(rule, path, agreed, members)
-        return agreed.value
-
-    def tell(self, rule: Rule, path: str, agreed: Agreed, members: list[Series]) -> None:
-        if self.trace is None:
-            return
-        holder = next(
-            (
-                instance.row.source
-                for series in members
-                for instance in series.instances
-                if agreed.key and tuple(instance.get(tag) for tag in rule.tags) == agreed.key
-            ),
-            "",
-        )
-        keywords = tuple(s.keyword for s in (*rule.sources, *rule.others)) or tuple(
-            TRANSFORMS[rule.transform].also if rule.transform else ()
-        )
-        if agreed.value is not None and agreed.keyword:
-            keywords = (agreed.keyword, *(s.keyword for s in rule.others))
-        self.trace(
-            Explanation(
-                path,
-                agreed.value,
-                f"{rule.origin}: {rule.path}",
-                tuple(dict.fromkeys(keywords)),
-                holder if agreed.value is not None else "",
-                agreed.code_row,
-                "" if agreed.value is not None else _why(agreed.issues, keywords),
-            )
-        )
-
-    # -- trees ---------------------------------------------------------------------------------
-
-    def object(
-        self, node: Node, path: str, value_of: Callable[[Rule, str], Any]
-    ) -> dict[str, Any] | None:
-        """Fill an element that is made of child rules; nothing where a required child has no value."""
-        found: dict[str, Any] = {}
-        for child in node.children:
-            child_path = f"{path}.{child.name}"
-            value = (
-                value_of(child.rule, child_path)
-                if child.rule
-                else self.object(child, child_path, value_of)
-            )
-            value = self.resolve(value)
-            if value is None or value == []:
-                if child.required:
-                    return None
-                continue
-            _put(found, child, value)
-        return found or None
-
-    def resolve(self, value: Any) -> Any:
-        """References in a value as they are written: literal where the resource is made."""
-        if isinstance(value, Ref):
-            return self.reference(value)
-        if isinstance(value, list):
-            return [one for item in value if (one := self.resolve(item)) is not None]
-        if isinstance(value, dict) and any(
-            isinstance(inner, Ref | dict | list) for inner in value.values()
-        ):
-            return {key: self.resolve(inner) for key, inner in value.items()}
-        return value
-
-    def reference(self, ref: Ref) -> dict[str, Any] | None:
-        wanted = self.options.companions or ref.type == "Endpoint"
-        node = self.rules.resources.get(ref.type)
-        if not wanted or not ref.header or node is None:
-            return dict(ref.logical) if ref.type != "Endpoint" else None
-        word = "".join(f"-{c.lower()}" if c.isupper() else c for c in ref.type).lstrip("-")
-        key = self.rules.site.identity_key if ref.type == "Practitioner" else ""
-        identity = ids.companion_id(word, ref.system, ref.value, self.study.uid, key)
-        name = f"{ref.type}/{identity}"
-        if name not in self.made:
-            self.made.add(name)
-            held = dict(ref.header)
-
-            def value_of(rule: Rule, path: str) -> Any:
-                if rule.transform == "subject":
-                    return self.subject
-                outcome = evaluate(self.rules, rule, tuple(held.get(tag) for tag in rule.tags))
-                self.issues += outcome.issues
-                agreed = Agreed(
-                    outcome.value, list(outcome.issues), outcome.keyword, outcome.code_row
-                )
-                self.tell(rule, path, agreed, [])
-                return outcome.value
-
-            made = self.object(node, ref.type, value_of)
-            if made is None:
-                return dict(ref.logical)
-            self.companions.append(_resource(ref.type, identity, made))
-        return {"reference": name, **{k: v for k, v in ref.logical.items() if k != "reference"}}
-
+class _StudyBuilder(Builder):
     # -- the subject ---------------------------------------------------------------------------
 
     def patient(self) -> dict[str, Any]:
@@ -225,7 +55,7 @@ class _Builder:
                 {"name": name, "type": "user-friendly-name"} for name in names[:1]
             ]
             device = {key: value for key, value in device.items() if value}
-            self.companions.append(_resource("Device", identity, device))
+            self.companions.append(resource("Device", identity, device))
             return {"reference": f"Device/{identity}", "type": "Device"}
         identity = ids.patient_id(system, number, self.study.uid, self.rules.site.identity_key)
         if not (system and number):
@@ -249,7 +79,7 @@ class _Builder:
                 subject["extension"] = [{"url": DATA_ABSENT, "valueCode": "unknown"}]
             return subject
         if self.options.patient == "resource":
-            self.companions.append(_resource("Patient", identity, body))
+            self.companions.append(resource("Patient", identity, body))
         return {"reference": f"Patient/{identity}", **subject}
 
     def is_device(self) -> bool:
@@ -268,18 +98,19 @@ class _Builder:
         series = sorted(
             (one for one in listed if one), key=lambda one: (one.get("number", LAST), one["uid"])
         )
-        total = self.study.count
         self.subject = self.patient()
 
+        made = {
+            "subject": self.subject,
+            "numberOfSeries": len(series),
+            "numberOfInstances": self.study.count,
+            "acquisitionModalities": self.modalities(series) or None,
+        }
+
         def value_of(rule: Rule, path: str) -> Any:
-            if rule.transform == "subject":
-                return self.subject
-            if rule.transform == "numberOfSeries":
-                return len(series)
-            if rule.transform == "numberOfInstances":
-                return total
-            if rule.transform == "acquisitionModalities":
-                return self.modalities(series) or None
+            if rule.transform in made:
+                self.tell(rule, path, Agreed(made[rule.transform], []), [])
+                return made[rule.transform]
             return self.over(rule, self.study.series, path)
 
         tree = Node(
@@ -296,7 +127,7 @@ class _Builder:
             body["series"] = series
         if self.contained:
             body = {"contained": self.contained, **body}
-        return _resource("ImagingStudy", ids.study_id(self.study.uid), body)
+        return resource("ImagingStudy", ids.study_id(self.study.uid), body)
 
     def modalities(self, series: list[dict[str, Any]]) -> list[dict[str, Any]]:
         table = self.rules.tables["modality"].rows
@@ -320,6 +151,7 @@ class _Builder:
 
         def value_of(rule: Rule, path: str) -> Any:
             if rule.transform == "numberOfInstances":
+                self.tell(rule, path, Agreed(len(series.instances), []), [])
                 return len(series.instances)
             return self.over(rule, [series], path)
 
@@ -379,7 +211,7 @@ class _Builder:
                         break
                     continue
                 if child.repeats or isinstance(value, Absent | Ref | list):
-                    _put(one, child, self.resolve(value))
+                    put(one, child, self.resolve(value))
                 else:
                     one[child.name] = value
             if one:
@@ -437,40 +269,6 @@ class _Builder:
                     self.issues.append(Issue("warning", code, "", "", "", (instance.uid,)))
 
 
-def _resource(resource_type: str, identity: str, body: dict[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = {"resourceType": resource_type, "id": identity}
-    made["text"] = narrative({**made, **body})
-    return {**made, **body}
-
-
-def _put(found: dict[str, Any], node: Node, value: Any) -> None:
-    name = node.name
-    if isinstance(value, Absent):
-        extension = {"extension": [{"url": DATA_ABSENT, "valueCode": value.reason}]}
-        primitive = node.fhir_type[:1].islower()
-        key = f"_{name}" if primitive else name
-        found[key] = [extension] if node.repeats else extension
-        return
-    if not node.repeats:
-        found[name] = value[0] if isinstance(value, list) else value
-        return
-    held = found.setdefault(name, [])
-    for one in value if isinstance(value, list) else [value]:
-        if one not in held:
-            held.append(one)
-
-
-def _examples(members: list[Series], tags: tuple[int, ...], key: Key) -> tuple[str, ...]:
-    found: list[str] = []
-    for series in members:
-        for instance in series.instances:
-            if tuple(instance.get(tag) for tag in tags) == key:
-                found.append(instance.uid)
-                if len(found) == 3:
-                    return tuple(found)
-    return tuple(found)
-
-
 def _at(issue: Issue, instance: Instance) -> Issue:
     return Issue(
         issue.severity, issue.code, issue.path, issue.keyword, issue.message, (instance.uid,)
@@ -480,12 +278,6 @@ def _at(issue: Issue, instance: Instance) -> Issue:
 def _missing(rule: Rule, instance: Instance) -> Issue:
     keyword = rule.sources[0].keyword if rule.sources else ""
     return Issue("error", "required-missing", rule.element, keyword, "", (instance.uid,))
-
-
-def _why(issues: list[Issue], keywords: tuple[str, ...]) -> str:
-    if issues:
-        return ", ".join(dict.fromkeys(issue.code for issue in issues))
-    return f"no value in {', '.join(keywords)}" if keywords else "nothing to make it of"
 
 
 def convert(
@@ -517,7 +309,7 @@ def convert(
             series=len(study.series),
             instances=study.count,
         )
-    builder = _Builder(study, rules, options, trace)
+    builder = _StudyBuilder(study, rules, options, trace)
     resource = builder.study_resource()
     builder.notices()
     dropped: tuple[str, ...] = ()
@@ -544,3 +336,24 @@ def convert(
         len(study.series),
         study.count,
     )
+
+
+def explain(study: Study, rules: RuleSet, options: Options | None = None) -> list[Explanation]:
+    """Tell for every element that has a rule how it came about, or why it did not.
+
+    Elements that a profile makes us populate and that no rule makes stand at the end, saying so.
+    """
+    found: list[Explanation] = []
+    convert(study, rules, options, found.append)
+    told = {_plain_path(one.path) for one in found}
+    for profile in rules.profiles:
+        for path in profile.populated:
+            if not any(known == path or known.startswith(f"{path}.") for known in told):
+                told.add(path)
+                reason = f"{profile.name} asks for it, and no rule makes it"
+                found.append(Explanation(path, "", "", (), "", "", reason))
+    return found
+
+
+def _plain_path(path: str) -> str:
+    return re.sub(r"\.where\([^)]*\)|:[A-Za-z]+", "", path)

@@ -23,7 +23,8 @@ encodes text another way than (0008,0005) says. A tag in hexadecimal with ``{ vr
 stands for an attribute without a keyword.
 
 How to write it: ``file`` (name, ``{}`` for the number of the copy), ``repeat``, ``syntax`` (keyword of a transfer syntax), ``preamble``
-(``false``: neither preamble nor file meta information), ``undefined_lengths``, ``pixels`` (edge of a square
+(``false``: neither preamble nor file meta information), ``undefined_lengths``, ``meta``
+(attributes of the file meta information that differ), ``pixels`` (edge of a square
 test image), ``keep`` (cut the file after so many bytes).
 
 Unset, the SOP Instance UID is the series' with the position in the series behind it, and Instance Number
@@ -52,7 +53,7 @@ __all__ = ["Coding", "File", "data_set", "element", "encode", "files", "head", "
 Declaration = dict[str, Any]
 
 DIRECTIVES = frozenset(
-    {"file", "keep", "like", "pixels", "preamble", "repeat", "syntax", "undefined_lengths"}
+    {"file", "keep", "like", "meta", "pixels", "preamble", "repeat", "syntax", "undefined_lengths"}
 )
 TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """VRs to which Specific Character Set applies (PS3.5 section 6.1.2.3)."""
@@ -158,6 +159,7 @@ def head(instance: Mapping[str, Any], root: str, syntax: str) -> bytes:
         "MediaStorageSOPInstanceUID": instance.get("SOPInstanceUID", ""),
         "TransferSyntaxUID": str(syntax),
         "ImplementationClassUID": IMPLEMENTATION,
+        **instance.get("meta", {}),
     }
     body = data_set(meta, Coding(root))
     return (

@@ -199,7 +199,7 @@ def _read_value(
         value = [part.strip() for part in value.split(",") if part.strip()]
     try:
         taken = msgspec.convert(value, kind, strict=strict)
-        if "size" in _extra(kind):
+        if "size" in _extra(kind) and taken:
             parse_size(taken)
     except msgspec.ValidationError:
         faults.append(Fault(file, _dotted(key), _wanted(kind, value)))

@@ -39,6 +39,7 @@ find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/
 )
 @option(
     "-0",
+    "--null",
     "null",
     is_flag=True,
     default=None,

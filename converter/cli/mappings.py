@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from converter.cli.common import Command, verbosity
+from converter.cli.common import Command, configuration, verbosity
+from converter.cli.config import CONFIG, write_new
 from converter.cli.output import table
+from converter.errors import ConfigurationError, MappingError
+
+if TYPE_CHECKING:
+    from converter.mapping import MappingFile
 
 __all__ = ["mappings"]
 
@@ -20,17 +27,122 @@ def mappings() -> None:
 @mappings.command("list", cls=Command, examples="dcm2fhir mappings list")
 @verbosity
 def list_(**_: Any) -> None:
-    """List the mapping files that dcm2fhir brings: name, kind and title."""
+    """List the mapping files that dcm2fhir brings: kind, name and title."""
     from converter.mapping import shipped
 
-    table(("name", "kind", "title"), [(file.name, file.kind, file.title) for file in shipped()])
+    table(("kind", "name", "title"), [(file.kind, file.name, file.title) for file in shipped()])
 
 
-@mappings.command(cls=Command, examples="dcm2fhir mappings show base/imaging-study")
+@mappings.command(
+    cls=Command,
+    examples="""
+    dcm2fhir mappings show imaging-study
+    dcm2fhir mappings show codes/modality
+    """,
+)
 @click.argument("name")
 @verbosity
 def show(name: str, **_: Any) -> None:
-    """Print a mapping file that dcm2fhir brings."""
-    from converter.mapping import shipped_text
+    """Print a mapping file that dcm2fhir brings; NAME as `list` gives it."""
+    click.echo(_named(name).path.read_text(encoding="utf-8"), nl=False)
 
-    click.echo(shipped_text(name), nl=False)
+
+def _named(name: str) -> MappingFile:
+    from converter.mapping import shipped
+
+    files = shipped()
+    short = name.removesuffix(".toml").removesuffix(".csv")
+    found = [file for file in files if short in {file.name, f"{file.kind}/{file.name}"}]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = " or ".join(f"{file.kind}/{file.name}" for file in found)
+        raise click.UsageError(f"{name} is the name of several files: say {several}.")
+    near = get_close_matches(short.rpartition("/")[2], [file.name for file in files], n=1)
+    hint = f" Did you mean {near[0]}?" if near else " `dcm2fhir mappings list` names them."
+    raise click.UsageError(f"There is no mapping file {name}.{hint}")
+
+
+@mappings.command(
+    cls=Command,
+    examples="""
+    dcm2fhir mappings check
+    dcm2fhir mappings check site.toml
+    dcm2fhir mappings check mappings/ --config dcm2fhir.toml
+    """,
+)
+@click.argument(
+    "paths", metavar="[PATH]...", nargs=-1, type=click.Path(exists=True, path_type=Path)
+)
+@CONFIG
+@verbosity
+def check(paths: tuple[Path, ...], config_file: str | None, **_: Any) -> None:
+    """Compile the mapping, run its examples, and tell every fault; exit 3 if there is one.
+
+    PATH is a file of your own or the folder that --mappings takes; they are laid over what dcm2fhir brings.
+    """
+    from converter.mapping import check as checked
+    from converter.mapping import shipped
+
+    config = configuration(config_file, {}).config
+    folders = [path for path in paths if path.is_dir()]
+    if len(folders) > 1:
+        raise click.UsageError("One folder at a time: --mappings takes one.")
+    overlays = folders[0] if folders else Path(config.convert.mappings or "")
+    files = [str(path) for path in paths if not path.is_dir()]
+    own = [name for name in config.convert.profile if name.endswith(".toml")]
+    profiles = [file.name for file in shipped() if file.kind == "profile"]
+    faults, count = checked(
+        [*profiles, *own, *(name if "/" in name else f"./{name}" for name in files)],
+        site=config.site,
+        overlays=overlays if overlays != Path() else None,
+    )
+    if faults:
+        raise MappingError(faults)
+    click.echo(f"ok: {count} examples hold")
+
+
+@mappings.command(
+    cls=Command,
+    examples="""
+    dcm2fhir mappings init
+    dcm2fhir mappings init mappings/site.toml
+    """,
+)
+@click.argument("file", type=click.Path(path_type=Path), default="site.toml")
+@verbosity
+def init(file: Path, **_: Any) -> None:
+    """Write a commented overlay to start from (default: site.toml here)."""
+    if file.suffix != ".toml":
+        raise ConfigurationError(f"{file}: the name of an overlay ends in .toml")
+    write_new(file, TEMPLATE)
+    click.echo(f"wrote {file}: change it, then: dcm2fhir mappings check {file}")
+
+
+TEMPLATE = """\
+# A site's overlay: what differs from the mapping that dcm2fhir brings (`dcm2fhir mappings list`).
+# Left: the FHIR element. Right: the DICOM keyword that it is made of. A rule replaces the shipped one
+# whole; false takes it away. `dcm2fhir explain STUDY ELEMENT` says which rule makes an element now.
+
+extends = "base"
+
+# [ImagingStudy]
+# description = { from = ["StudyDescription", "RequestedProcedureDescription"], as = "string" }
+# location    = false
+
+# [ImagingStudy.series]
+# description = { from = ["SeriesDescription", "ProtocolName"], as = "string" }
+
+# Every example is a test, which `dcm2fhir mappings check` runs: what is in the DICOM, what must stand in the
+# FHIR (false: must be absent).
+
+# [[example]]
+# why   = "our scanners leave the study description empty"
+# dicom = { RequestedProcedureDescription = "CT chest" }
+# fhir  = { description = "CT chest" }
+
+[[example]]
+why   = "what this file does not name stays as it is"
+dicom = { StudyDescription = "CT thorax" }
+fhir  = { description = "CT thorax" }
+"""

@@ -1,0 +1,186 @@
+"""``dcm2fhir explain``: where each value of a resource came from, and why an element is absent."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from converter.cli.common import Command, State, configuration, option, verbosity
+from converter.cli.output import table
+from converter.cli.running import flags_of, options_of, rules_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from converter.core.engine import Explanation
+    from converter.core.rules import RuleSet
+    from converter.core.study import Block, Study
+
+__all__ = ["explain", "studies_of"]
+
+COLUMNS = ("element", "value", "DICOM", "rule", "code", "from")
+
+
+@click.command(
+    cls=Command,
+    examples="""
+    dcm2fhir explain study/
+    dcm2fhir explain study/ ImagingStudy.series.bodySite
+    dcm2fhir explain image.dcm started --profile ips --timezone Europe/London
+    """,
+)
+@click.argument("input_", metavar="INPUT", type=click.Path(exists=True))
+@click.argument("element", required=False)
+@option(
+    "--profile",
+    metavar="NAME|FILE",
+    multiple=True,
+    help="r4, uk-core, ips or a TOML file of your own (repeatable).",
+)
+@option(
+    "--timezone",
+    metavar="ZONE",
+    help="IANA zone, such as Europe/London, of studies that state no offset (0008,0201).",
+)
+@option("--companions", is_flag=True, default=None, help="As for convert.")
+@option("--mappings", metavar="PATH", help="Folder with the site's mapping overlays.")
+@option("--config", "config_file", metavar="FILE", help="Configuration file, as for convert.")
+@option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    help="How it is printed (default table).",
+)
+@verbosity
+@click.pass_obj
+def explain(
+    state: State,
+    /,
+    input_: str,
+    element: str | None,
+    config_file: str | None,
+    form: str,
+    **given: Any,
+) -> int:
+    """Say for each FHIR element where its value came from.
+
+    INPUT is a file, a folder or an archive; ELEMENT narrows it to one element and what is below it. Elements that
+    are absent are listed with the reason. This prints patients' values: that is its purpose.
+    """
+    from converter.core.engine import explain as explain_study
+
+    loaded = configuration(config_file, flags_of(given), verbose=state.verbose, quiet=state.quiet)
+    rules, options = rules_of(loaded.config), options_of(loaded.config.convert)
+    studies, skipped = studies_of(input_, rules)
+    if not studies:
+        what = ", ".join(f"{reason} ({count})" for reason, count in sorted(skipped.items()))
+        click.echo(f"error: no study in {input_}: {what or 'it is empty'}", err=True)
+        return 4
+    told = [(study.uid, explain_study(study, rules, options)) for study in studies]
+    chosen = [
+        (uid, [one for one in rows if element is None or _within(one.path, element)])
+        for uid, rows in told
+    ]
+    if not any(rows for _, rows in chosen):
+        raise click.UsageError(
+            f"No rule or profile is about {element}; without ELEMENT everything is shown."
+        )
+    if form == "json":
+        _print_json(chosen)
+    else:
+        _print_table(chosen)
+    return 0
+
+
+def studies_of(path: str, rules: RuleSet) -> tuple[list[Study], Counter[str]]:
+    """Read the studies of one input into memory; and why what was left out was left out."""
+    from converter import reading
+    from converter.core.study import assemble, unpack_block
+    from converter.sources import Filters, Skipped, plan, read_task
+
+    blocks: dict[str, list[Block]] = {}
+    skipped: Counter[str] = Counter()
+    for task in plan([path]):
+        if isinstance(task, Skipped):
+            skipped[task.reason] += 1
+            continue
+        for result in read_task(task, rules.wanted, Filters(), reading):
+            skipped.update(reason for _, _, reason, _ in result.skipped)
+            for packed in result.blocks:
+                blocks.setdefault(packed.study_uid, []).append(unpack_block(packed.data))
+    return [assemble(uid, blocks[uid]) for uid in sorted(blocks)], skipped
+
+
+def _plain(path: str) -> str:
+    return re.sub(r"\.where\([^)]*\)|\[\d+\]|:[^.]+", "", path)
+
+
+def _within(path: str, element: str) -> bool:
+    """Whether a path is the element or below it; the resource's name may be left out."""
+    plain = _plain(path)
+    wanted = [element]
+    if not element[:1].isupper():
+        wanted.append(f"ImagingStudy.{element}")
+    return any(
+        candidate == one or candidate.startswith(f"{one}.")
+        for candidate in (plain, path)
+        for one in wanted
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=_parts)
+
+
+def _parts(value: Any) -> Any:
+    """What the engine knows of a reference or an absent value, as JSON."""
+    return getattr(value, "logical", None) or getattr(value, "reason", None) or str(value)
+
+
+def _print_table(chosen: Sequence[tuple[str, Sequence[Explanation]]]) -> None:
+    for number, (uid, rows) in enumerate(chosen):
+        if len(chosen) > 1 and sys.stdout.isatty():
+            click.echo(("\n" if number else "") + f"Study {uid}")
+        table(
+            COLUMNS,
+            [
+                (
+                    row.path,
+                    f"(absent: {row.reason})" if row.reason else _text(row.value),
+                    ", ".join(row.keywords),
+                    row.rule,
+                    row.code_row,
+                    row.source,
+                )
+                for row in rows
+            ],
+        )
+
+
+def _print_json(chosen: Sequence[tuple[str, Sequence[Explanation]]]) -> None:
+    studies = [
+        {
+            "studyInstanceUid": uid,
+            "elements": [
+                {
+                    "path": row.path,
+                    **({"absent": row.reason} if row.reason else {"value": row.value}),
+                    "keywords": row.keywords,
+                    "rule": row.rule,
+                    "codeRow": row.code_row,
+                    "source": row.source,
+                }
+                for row in rows
+            ],
+        }
+        for uid, rows in chosen
+    ]
+    click.echo(json.dumps(studies, ensure_ascii=False, indent=2, default=_parts))

@@ -1,0 +1,214 @@
+"""From options to a run: what the configuration asks for, put together and run once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from converter.cli.common import configuration, console
+from converter.cli.progress import progress_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from converter.cli.common import State
+    from converter.config import Loaded
+    from converter.core.engine import Options
+    from converter.core.rules import RuleSet
+    from converter.pipeline import Request, RunResult
+    from converter.settings import Config, ConvertSettings
+    from converter.sinks import Sink
+
+__all__ = ["flags_of", "options_of", "rules_of", "run_convert"]
+
+ELSEWHERE = {"timezone": "site.timezone", "log_format": "log.format", "format_": "convert.format"}
+"""Options whose key is not ``convert.`` and their name."""
+NO_KEY = {"dry_run", "from_file", "null", "retry_from", "quiet", "verbose"}
+"""Options of one run, which no configuration file sets."""
+NDJSON_FILE = 256 << 20
+"""Bytes after which an NDJSON folder begins a new file, unless told."""
+
+
+def flags_of(given: dict[str, Any]) -> dict[str, Any]:
+    """Options of a command line by key of the configuration."""
+    return {
+        ELSEWHERE.get(name, f"convert.{name}"): value
+        for name, value in given.items()
+        if name not in NO_KEY
+    }
+
+
+def rules_of(config: Config) -> RuleSet:
+    """Compile the mapping that a configuration asks for."""
+    from converter.mapping import load
+
+    overlays = Path(config.convert.mappings) if config.convert.mappings else None
+    return load(config.convert.profile, site=config.site, overlays=overlays)
+
+
+def options_of(settings: ConvertSettings) -> Options:
+    """Options of the engine."""
+    from converter.core.engine import Options
+
+    return Options(settings.patient, settings.companions, settings.instances)
+
+
+def run_convert(
+    state: State, inputs: Sequence[Path], config_file: str | None, given: dict[str, Any]
+) -> int:
+    """Run ``dcm2fhir convert``, write its report and summary, and give its exit code."""
+    loaded = configuration(config_file, flags_of(given), verbose=state.verbose, quiet=state.quiet)
+    settings = loaded.config.convert
+    dry_run = bool(given.get("dry_run"))
+    _refuse(settings, inputs, given, dry_run=dry_run)
+    from converter.pipeline import run
+
+    with ExitStack() as stack:
+        request = _request(loaded, inputs, given, stack, dry_run=dry_run)
+        progress = progress_for(settings.progress, quiet=state.quiet)
+        with progress:
+            result = run(request, progress=progress)
+        with result:
+            _tell(result, settings, state)
+            return result.exit_code
+
+
+def _refuse(
+    settings: ConvertSettings, inputs: Sequence[Path], given: dict[str, Any], *, dry_run: bool
+) -> None:
+    if not settings.output and not dry_run:
+        raise click.UsageError(
+            "Nothing says where the resources go: name a folder with -o OUT, take '-o -' for"
+            " standard output, or --dry-run to only look."
+        )
+    if not inputs and not given.get("from_file") and not given.get("retry_from"):
+        raise click.UsageError("Name what to convert: a file, folder or archive, or --from-file.")
+    if given.get("null") and not given.get("from_file"):
+        raise click.UsageError("-0 goes with --from-file.")
+    if given.get("retry_from") and (inputs or given.get("from_file")):
+        raise click.UsageError("--retry-from takes its inputs from the report: name no others.")
+    if settings.prune and not settings.state:
+        raise click.UsageError("--prune needs --state: only a kept state knows what has gone.")
+    for name, form in (
+        ("bundle_type", "bundle"),
+        ("max_bundle_entries", "bundle"),
+        ("max_file_size", "ndjson"),
+    ):
+        if given.get(name) is not None and settings.format != form:
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with --format {form}.")
+
+
+def _request(
+    loaded: Loaded,
+    inputs: Sequence[Path],
+    given: dict[str, Any],
+    stack: ExitStack,
+    *,
+    dry_run: bool,
+) -> Request:
+    from converter.pipeline import Parts, Request
+    from converter.sources import Filters
+
+    config, settings = loaded.config, loaded.config.convert
+    rules = rules_of(config)
+    acquisition = frozenset(
+        code for code, row in rules.tables["modality"].rows.items() if row["acquisition"] == "yes"
+    )
+    parts = Parts.real(acquisition=acquisition, our_profiles=frozenset(_ours(rules)))
+    names = _names(given, stack)
+    named = [str(path) for path in inputs]
+    if given.get("retry_from"):
+        from converter.cli.retry import failed_inputs
+
+        named, names = failed_inputs(given["retry_from"])
+    return Request(
+        inputs=named,
+        rules=rules,
+        options=options_of(settings),
+        parts=parts,
+        sink=None if dry_run else _sink(settings),
+        judge=_judge(rules),
+        names=names,
+        filters=Filters(
+            tuple(code.upper() for code in settings.modality),
+            frozenset(settings.study_uid),
+            settings.include,
+            settings.exclude,
+        ),
+        ignore_changed=settings.ignore_changed,
+        jobs=settings.jobs or len(os.sched_getaffinity(0)),
+        state=Path(settings.state) if settings.state else None,
+        prune=settings.prune,
+        ownership=settings.ownership,
+        profiles=[
+            profile.claims["ImagingStudy"]
+            for profile in rules.profiles
+            if "ImagingStudy" in profile.claims
+        ],
+        strict=settings.strict,
+    )
+
+
+def _names(given: dict[str, Any], stack: ExitStack) -> Iterator[str] | tuple[str, ...]:
+    from converter.errors import SourceError
+    from converter.sources.plan import listed
+
+    name = given.get("from_file")
+    if not name:
+        return ()
+    if name == "-":
+        return listed(sys.stdin.buffer, nul=bool(given.get("null")))
+    try:
+        stream = stack.enter_context(open(name, "rb"))  # noqa: PTH123, SIM115  the stack closes it
+    except OSError as error:
+        raise SourceError(f"--from-file {name}: {error.strerror}") from error
+    return listed(stream, nul=bool(given.get("null")))
+
+
+def _ours(rules: RuleSet) -> Iterator[str]:
+    """Canonicals that some run of ours may have claimed: a union must not keep a stale one."""
+    from converter.mapping import shipped
+
+    for profile in rules.profiles:
+        yield from profile.claims.values()
+    for file in shipped():
+        if file.kind == "profile":
+            head = tomllib.loads(file.path.read_text(encoding="utf-8")).get("profile", {})
+            yield from head.get("claims", {}).values()
+
+
+def _sink(settings: ConvertSettings) -> Sink:
+    from converter.settings import parse_size
+    from converter.sinks import open_sink
+
+    path = Path(settings.output)
+    single = (
+        settings.output == "-" or path.suffix == ".ndjson" or (path.exists() and not path.is_dir())
+    )
+    size = parse_size(settings.max_file_size) if settings.max_file_size else 0
+    return open_sink(
+        settings.output,
+        settings.format,
+        max_file_size=size or (0 if single else NDJSON_FILE),
+        transaction_time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        bundle_type=settings.bundle_type,
+        max_bundle_entries=settings.max_bundle_entries,
+    )
+
+
+def _tell(result: RunResult, settings: ConvertSettings, state: State) -> None:
+    from converter import report
+
+    if settings.report:
+        report.write(result, Path(settings.report), redact=settings.redact_paths)
+    if not state.quiet:
+        report.summary(result, console(stderr=True))
+    if result.interrupted:
+        click.echo(f"interrupted while {result.phase}. {result.advice}", err=True)

@@ -17,7 +17,7 @@ from converter.errors import StoreError
 from converter.pipeline.pool import Pool, Stop
 from converter.pipeline.request import Progress, Request
 from converter.sources import Entry, Filters, Skipped, Task, TaskResult, plan, printable, read_task
-from converter.sources.plan import Input
+from converter.sources.planning import Input
 from converter.sources.worker import MODALITY
 from converter.store import FileStamp, PackedBlock, Part, SkippedRow, StudyStore
 

@@ -10,7 +10,7 @@ from converter.core.issues import Issue
 from converter.pipeline.exits import Ending, exit_code
 from converter.pipeline.request import Request
 from converter.sources import Skipped
-from converter.sources.plan import Input
+from converter.sources.planning import Input
 from converter.store import StudyStore
 
 __all__ = ["RunResult", "StudyResult"]

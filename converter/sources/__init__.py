@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from converter.sources.plan import Input, look, plan
+from converter.sources.planning import Input, look, plan
 from converter.sources.task import Entry, Filters, Packed, Skipped, Task, TaskResult, printable
 from converter.sources.worker import read_task
 

@@ -60,7 +60,7 @@ class Readers(Protocol):
         self, path: str, wanted: Wanted, *, ignore_changed: bool = False
     ) -> HeaderRead | Unreadable: ...
     def read_stream(
-        self, stream: BinaryIO, size: int, wanted: Wanted
+        self, stream: BinaryIO, size: int | None, wanted: Wanted
     ) -> HeaderRead | Unreadable: ...
 
 
@@ -203,7 +203,9 @@ def _member(member: archives.Member, wanted: Wanted, readers: Readers) -> Header
     try:
         with member.open() as stream:
             kind = "" if archives.is_document(member.name) else archives.sniff_bytes(stream.head)
-            read = readers.read_stream(cast("BinaryIO", stream), member.size, wanted)
+            read = readers.read_stream(
+                cast("BinaryIO", stream), member.size if member.size >= 0 else None, wanted
+            )
             if kind and isinstance(read, Unreadable) and read.reason in _MAYBE_ARCHIVE:
                 return Unreadable("nested-archive", f"A {kind} archive within an archive.")
             return read

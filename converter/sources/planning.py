@@ -170,7 +170,7 @@ class _Planner:
             yield from self.one(real, relative)
         elif not entry.is_file(follow_symlinks=False):
             yield Skipped(printable(path), "special-file")
-        elif self.listing and not self.first_time(path):
+        elif (self.listing or self.follow_links) and not self.first_time(path):
             return
         elif self.with_stat or archives.hinted(entry.name):
             yield from self.one(path, relative)

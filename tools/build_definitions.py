@@ -2,7 +2,7 @@
 
 Usage::
 
-    python tools/build_definitions.py SOURCE [--dcm-codes]
+    python tools/build_definitions.py SOURCE
 
 ``SOURCE`` is a folder or jar that holds ``profiles-resources.xml``, ``profiles-types.xml``,
 ``extension-definitions.xml``, ``valuesets.xml``, ``v2-tables.xml`` and ``v3-codesystems.xml`` at any
@@ -14,8 +14,6 @@ Writes
 - ``r4.json``: `converter.core.structure.Structure`. A code system that we may meet in a coding stands in
   ``value_sets`` under its own canonical, with all of its codes.
 - ``extensions.json``: URL to context and value types of every extension that R4 itself defines.
-- ``dcm.json`` (with ``--dcm-codes``; needs pydicom): codes of the DICOM Controlled Terminology (PS3.16
-  Annex D) as pydicom carries them, and those that R4's own copy has beside them.
 """
 
 from __future__ import annotations
@@ -30,6 +28,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from converter.core.structure import Binding, Element, Structure, TypeDefinition
+from converter.fhir.definitions import ExtensionDefinition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +37,8 @@ FHIR = "{http://hl7.org/fhir}"
 FHIR_TYPE = "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type"
 REGEX = "http://hl7.org/fhir/StructureDefinition/regex"
 SYSTEM_TYPE = "http://hl7.org/fhirpath/System."
-DCM = "http://dicom.nema.org/resources/ontology/DCM"
+SMALL = 100
+"""Most codes of an extension's value set that are carried."""
 OUT = Path(__file__).resolve().parent.parent / "mappings" / "definitions"
 
 RESOURCES = (
@@ -56,6 +56,7 @@ RESOURCES = (
     "Provenance",
     "Bundle",
     "OperationOutcome",
+    "Element",
 )
 """What we emit, point at within our own bundles, or answer with."""
 
@@ -161,9 +162,7 @@ class Source:
             made = self._type(name)
             types |= made
             for definition in made.values():
-                for element in definition.elements.values():
-                    if element.type not in types:
-                        wanted.append(element.type)
+                wanted += {element.type for element in definition.elements.values()} - types.keys()
         bound = {
             element.binding.value_set
             for definition in types.values()
@@ -233,7 +232,7 @@ class Source:
                         code = value(extension, "valueUrl")
             profiles = [target.rpartition("/")[2] for target in values(node, "targetProfile")]
             types.setdefault(code, []).extend(profiles)
-        if last == "id" and path.count(".") == 1 and path.split(".")[0] in RESOURCES:
+        if last == "id" and path.count(".") == 1 and path.partition(".")[0] in RESOURCES[:-1]:
             types = {"id": []}
         choice = last if last.endswith("[x]") else ""
         for code, targets in types.items():
@@ -302,49 +301,40 @@ class Source:
 
     # -- extensions ----------------------------------------------------------------------------
 
-    def extension_table(self) -> dict[str, dict[str, list[str]]]:
+    def extension_table(self) -> dict[str, ExtensionDefinition]:
         """URL to where an extension may stand and which ``value[x]`` it takes (none: nested ones)."""
-        table: dict[str, dict[str, list[str]]] = {}
+        table: dict[str, ExtensionDefinition] = {}
         for url, definition in sorted(self.extensions.items()):
-            if value(definition, "type") != "Extension":
-                continue
-            contexts = [
-                value(node, "expression") or value(node, "type")
-                for node in definition.findall(FHIR + "context")
-            ]
             snapshot = definition.find(FHIR + "snapshot")
-            assert snapshot is not None
+            if value(definition, "type") != "Extension" or snapshot is None:
+                continue
+            contexts = [value(node, "expression") for node in definition.findall(FHIR + "context")]
             types: list[str] = []
+            codes: dict[str, tuple[str, ...]] = {}
+            nested: set[str] = set()
+            modifier = value(snapshot[0], "isModifier") == "true"
             for element in snapshot:
-                if value(element, "path") == "Extension.value[x]" and value(element, "max") != "0":
+                identity = element.get("id", "")
+                if identity.startswith("Extension.extension:") and identity.count(".") == 1:
+                    nested.add(identity.split(":")[1])
+                if value(element, "path") != "Extension.value[x]" or identity.count(".") != 1:
+                    continue
+                if value(element, "max") != "0":
                     types = [value(node, "code") for node in element.findall(FHIR + "type")]
-            nested = [
-                element.get("id", "").split(":")[1]
-                for element in snapshot
-                if element.get("id", "").startswith("Extension.extension:")
-                and element.get("id", "").count(".") == 1
-            ]
-            table[url] = {"context": contexts, "value": types}
-            if nested:
-                table[url]["nested"] = sorted(nested)
+                bound = self._binding(element)
+                if bound and bound.strength == "required" and bound.value_set in self.value_sets:
+                    codes = self._value_set(bound.value_set)
+                    codes = codes if sum(map(len, codes.values())) <= SMALL else {}
+            table[url] = ExtensionDefinition(
+                tuple(contexts), tuple(types), tuple(sorted(nested)), codes, modifier
+            )
         return table
-
-
-def dcm_codes(source: Source) -> list[str]:
-    """Codes of PS3.16 Annex D: pydicom's, and those of R4's older copy."""
-    from pydicom.sr._concepts_dict import concepts  # the only published form of the table
-
-    codes = set(source._codes(DCM))
-    for entries in concepts["DCM"].values():
-        codes.update(entries)
-    return sorted(codes)
 
 
 def main() -> None:
     """Write the data files."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("source", type=Path)
-    parser.add_argument("--dcm-codes", action="store_true")
     arguments = parser.parse_args()
     source = Source(arguments.source)
     OUT.mkdir(parents=True, exist_ok=True)
@@ -352,8 +342,6 @@ def main() -> None:
         "r4.json": source.structure(),
         "extensions.json": source.extension_table(),
     }
-    if arguments.dcm_codes:
-        made["dcm.json"] = {DCM: dcm_codes(source)}
     for name, content in made.items():
         data = msgspec.json.encode(content)
         (OUT / name).write_bytes(data + b"\n")

@@ -169,7 +169,9 @@ def parse_profile(
     return msgspec.structs.replace(made, constraints=tuple(rows))
 
 
-def _fault(file: str, key: str, error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> Fault:
+def _fault(
+    file: str, key: str, error: msgspec.ValidationError, kind: type[msgspec.Struct]
+) -> Fault:
     """Fault of a table that msgspec refuses, with the nearest name for an unknown key."""
     text, _, place = str(error).partition(" - at `$")
     where = key + place.removesuffix("`")
@@ -209,5 +211,7 @@ def _wrong(row: Constraint, structure: Structure | None) -> list[tuple[str, str]
             found.append(("targets", f"{path} is no Reference"))
         known = structure.value_sets.get("http://hl7.org/fhir/ValueSet/resource-types", {})
         names = {name for codes in known.values() for name in codes}
-        found += [("targets", f"no resource type {name}") for name in row.targets if name not in names]
+        found += [
+            ("targets", f"no resource type {name}") for name in row.targets if name not in names
+        ]
     return found

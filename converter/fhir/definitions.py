@@ -7,9 +7,12 @@ from functools import cache
 import msgspec
 
 from converter.core.structure import Structure
+from converter.core.tables import CodeTable, parse_table
 from converter.data import data_path
 
-__all__ = ["ExtensionDefinition", "load_dcm_codes", "load_extensions", "load_structure"]
+__all__ = ["ExtensionDefinition", "load_extensions", "load_structure", "load_tables"]
+
+CHECKED_TABLES = ("modality", "dcm", "sop-classes")
 
 
 class ExtensionDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -21,17 +24,20 @@ class ExtensionDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
     """Types of ``value[x]``; empty where it takes nested extensions instead."""
     nested: tuple[str, ...] = ()
     """URLs of its nested extensions."""
+    codes: dict[str, tuple[str, ...]] = {}
+    """Code system to codes, where the value is bound to a small set with strength required."""
+    modifier: bool = False
 
 
 @cache
 def load_structure() -> Structure:
-    """The FHIR R4 (4.0.1) types that we emit and check."""
+    """Load the FHIR R4 (4.0.1) types that we emit and check."""
     return msgspec.json.decode(data_path("definitions", "r4.json").read_bytes(), type=Structure)
 
 
 @cache
 def load_extensions() -> dict[str, ExtensionDefinition]:
-    """URL to definition of the extensions that FHIR R4 itself publishes."""
+    """Load the extensions that FHIR R4 itself publishes, by URL."""
     return msgspec.json.decode(
         data_path("definitions", "extensions.json").read_bytes(),
         type=dict[str, ExtensionDefinition],
@@ -39,9 +45,9 @@ def load_extensions() -> dict[str, ExtensionDefinition]:
 
 
 @cache
-def load_dcm_codes() -> frozenset[str]:
-    """Codes of the DICOM Controlled Terminology (PS3.16 Annex D), current and retired."""
-    systems = msgspec.json.decode(
-        data_path("definitions", "dcm.json").read_bytes(), type=dict[str, list[str]]
-    )
-    return frozenset(code for codes in systems.values() for code in codes)
+def load_tables() -> dict[str, CodeTable]:
+    """Load the code tables that the check reads: modalities, DCM codes, SOP classes."""
+    return {
+        name: parse_table(name, data_path("codes", f"{name}.csv").read_text(encoding="utf-8"))
+        for name in CHECKED_TABLES
+    }

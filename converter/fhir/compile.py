@@ -1,0 +1,390 @@
+"""Turns the definitions into functions that hold JSON objects against them.
+
+Each type becomes one closure. What depends only on *which* keys an object has (unknown ones, missing
+ones, choices taken twice) is worked out once a set of keys and remembered, so that an instance of a
+study costs a look-up and the tests of its values.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from converter.fhir.extensions import OwnerOf
+from converter.fhir.primitives import TESTS, uid
+from converter.fhir.terminology import CID29, SOP_CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from converter.core.structure import Element, Structure, TypeDefinition
+    from converter.fhir.primitives import Test
+    from converter.fhir.references import References
+    from converter.fhir.report import Path, Report
+    from converter.fhir.terminology import Terminology
+
+__all__ = ["Compiler", "ObjectCheck", "ValueCheck"]
+
+ObjectCheck: TypeAlias = "Callable[[Any, Path, Report], None]"
+"""Holds one object; the path is its own."""
+ValueCheck: TypeAlias = "Callable[[Any, Path, Report], None]"
+"""Holds the value of one property; the path is that of the object around it."""
+
+SHAPES = 2048
+"""Sets of keys remembered a type; more come only from somebody who plays with us."""
+
+UIDS = frozenset({"ImagingStudy.series.uid", "ImagingStudy.series.instance.uid"})
+
+
+class Plan:
+    """What follows from the keys of an object."""
+
+    __slots__ = ("checks", "faults", "pairs")
+
+    def __init__(self) -> None:
+        self.checks: list[ValueCheck | None] = []
+        """One for each key, in their order."""
+        self.faults: list[tuple[str, str, str]] = []
+        """(code, key or empty, message)"""
+        self.pairs: list[tuple[str, str, Element]] = []
+        """Primitives with an ``_element`` sibling: name, owner, element."""
+
+
+class Compiler:
+    """Makes and keeps the checks of all types."""
+
+    def __init__(
+        self,
+        structure: Structure,
+        terminology: Terminology,
+        references: References,
+        hooks: dict[str, tuple[ObjectCheck, ...]],
+        nested: ObjectCheck,
+        extension: OwnerOf,
+    ) -> None:
+        self.structure = structure
+        self.terminology = terminology
+        self.references = references
+        self.hooks = hooks
+        self.nested = nested
+        self.extension = extension
+        self._made: dict[str, ObjectCheck] = {}
+
+    def object(self, type_name: str) -> ObjectCheck:
+        """Check of one type; types may hold themselves, so it is looked up when it is called."""
+        made = self._made.get(type_name)
+        if made is not None:
+            return made
+
+        def later(value: Any, path: Path, report: Report) -> None:
+            self._made[type_name](value, path, report)
+
+        self._made[type_name] = later
+        self._made[type_name] = self._object(type_name, self.structure.types[type_name])
+        return self._made[type_name]
+
+    # -- objects -------------------------------------------------------------------------------
+
+    def _object(self, type_name: str, definition: TypeDefinition) -> ObjectCheck:
+        values = {
+            name: self._value(type_name, name, element)
+            for name, element in definition.elements.items()
+        }
+        hooks = self.hooks.get(type_name, ())
+        plans: dict[tuple[str, ...], Plan] = {}
+        siblings = self._siblings
+
+        def check(value: Any, path: Path, report: Report) -> None:
+            if value.__class__ is not dict:
+                _no_object(value, path, report)
+                return
+            keys = tuple(value)
+            plan = plans.get(keys)
+            if plan is None:
+                plan = self._plan(type_name, definition, values, keys)
+                if len(plans) < SHAPES:
+                    plans[keys] = plan
+            if plan.faults:
+                for code, key, message in plan.faults:
+                    report.add(code, (path, key, None) if key else path, message)
+            for test, held in zip(plan.checks, value.values(), strict=True):
+                if test is not None:
+                    test(held, path, report)
+            if plan.pairs:
+                for name, owner, element in plan.pairs:
+                    siblings(value, name, owner, element, path, report)
+            for hook in hooks:
+                hook(value, path, report)
+
+        return check
+
+    def _plan(
+        self,
+        type_name: str,
+        definition: TypeDefinition,
+        values: dict[str, ValueCheck],
+        keys: tuple[str, ...],
+    ) -> Plan:
+        plan = Plan()
+        elements = definition.elements
+        present: set[str] = set()
+        choices: dict[str, str] = {}
+        for key in keys:
+            base = key[1:] if key.startswith("_") else key
+            element = elements.get(base)
+            if key == "resourceType" and definition.kind == "resource":
+                plan.checks.append(None)
+                continue
+            if element is None or (base != key and element.type not in TESTS):
+                near = get_close_matches(key, elements, 1)
+                hint = f"; {near[0]}?" if near else ""
+                plan.checks.append(None)
+                plan.faults.append(
+                    ("unknown-element", key, f"{type_name} has no element {key}{hint}")
+                )
+                continue
+            if element.choice and choices.setdefault(element.choice, base) != base:
+                plan.faults.append(
+                    (
+                        "choice-twice",
+                        key,
+                        f"{element.choice} may stand once: {choices[element.choice]} or {base}",
+                    )
+                )
+            paired = f"_{base}" in keys
+            plan.checks.append(None if paired else values[base])
+            if paired and base not in present:
+                plan.pairs.append((base, type_name, element))
+            present.add(base)
+        if not present and definition.kind != "resource":
+            plan.faults.append(
+                ("empty-object", "", "an object without content; leave it out instead")
+            )
+            return plan
+        if present == {"id"} and definition.kind != "resource" and type_name != "Element":
+            plan.faults.append(("ele-1", "", "an element needs a value or children beside its id"))
+        told: set[str] = set()
+        for name, element in elements.items():
+            wanted = element.choice or name
+            if (
+                element.min
+                and wanted not in told
+                and not (name in present or (element.choice and element.choice in choices))
+            ):
+                told.add(wanted)
+                plan.faults.append(
+                    ("missing-element", wanted.removesuffix("[x]"), f"{type_name} needs {wanted}")
+                )
+        return plan
+
+    # -- values --------------------------------------------------------------------------------
+
+    def _value(self, owner: str, name: str, element: Element) -> ValueCheck:
+        repeats = element.max != 1
+        test = TESTS.get(element.type)
+        if test is not None:
+            return _primitive(
+                name,
+                self._test(owner, name, element, test),
+                repeats=repeats,
+                uids=f"{owner}.{name}" in UIDS,
+                identity=name == "id" and self.structure.types[owner].kind != "resource",
+            )
+        item = self._item(owner, name, element)
+        return _many(name, item) if repeats else _single(name, item)
+
+    def _item(self, owner: str, name: str, element: Element) -> ObjectCheck:
+        """Check of one item of a complex element, its binding and targets included."""
+        if element.type == "Resource":
+            return self.nested
+        if element.type == "Extension":
+            return self.extension(self.object("Extension"), modifier=name == "modifierExtension")
+        held = self.object(element.type)
+        if element.type == "Reference":
+            targets, references = element.targets, self.references.check
+
+            def reference(value: Any, path: Path, report: Report) -> None:
+                held(value, path, report)
+                if value.__class__ is dict:
+                    references(value, targets, path, report)
+
+            return reference
+        bound = self._bound(f"{owner}.{name}", element)
+        if bound is None:
+            return held
+
+        def coded(value: Any, path: Path, report: Report) -> None:
+            held(value, path, report)
+            if value.__class__ is dict:
+                bound(value, path, report)
+
+        return coded
+
+    def _bound(self, where: str, element: Element) -> ObjectCheck | None:
+        binding = element.binding
+        if binding is None or binding.strength not in {"required", "extensible"}:
+            return None
+        terminology = self.terminology
+        if binding.value_set == CID29:
+            acquisition = where == "ImagingStudy.modality"
+
+            def modality(value: Any, path: Path, report: Report) -> None:
+                terminology.modality(value, path, report, acquisition=acquisition)
+
+            return modality
+        if binding.value_set == SOP_CLASSES:
+            return terminology.sop_class
+        allowed = terminology.allowed(binding)
+        if allowed is None or (
+            binding.strength == "extensible" and binding.value_set.endswith("identifier-type")
+        ):
+            # identifier-type is a short list for a long table: VN, and every DCM code, lie outside
+            return None
+        code = "code-outside-binding" if binding.strength == "required" else "outside-value-set"
+
+        def bound(value: Any, path: Path, report: Report) -> None:
+            codings = value.get("coding", [value]) if element.type == "CodeableConcept" else [value]
+            pairs = (
+                {
+                    (item.get("system"), item.get("code"))
+                    for item in codings
+                    if item.__class__ is dict and item.get("code").__class__ is str
+                }
+                if codings.__class__ is list
+                else set()
+            )
+            if pairs and not pairs & allowed:
+                report.add(code, path, f"no code of {binding.value_set}")
+
+        return bound
+
+    def _test(self, owner: str, name: str, element: Element, test: Test) -> Test:
+        if f"{owner}.{name}" in UIDS:
+            return uid
+        binding = element.binding
+        if element.type != "code" or binding is None or binding.strength != "required":
+            return test
+        codes = self.terminology.plain_codes(binding.value_set)
+        if codes is None:
+            return test
+        listed = ", ".join(sorted(codes)) if len(codes) <= 12 else binding.value_set
+
+        def bound(value: Any) -> tuple[str, str] | None:
+            if value.__class__ is str and value in codes:
+                return None
+            return test(value) or ("code-outside-binding", f"takes {listed}")
+
+        return bound
+
+    def _siblings(
+        self,
+        value: dict[str, Any],
+        name: str,
+        owner: str,
+        element: Element,
+        path: Path,
+        report: Report,
+    ) -> None:
+        """Check a primitive that has an ``_element`` with id or extensions beside it."""
+        test = self._test(owner, name, element, TESTS[element.type])
+        held, extra = value.get(name), value[f"_{name}"]
+        if element.max == 1:
+            if name in value:
+                _one(held, test, (path, name, None), report)
+            self.object("Element")(extra, (path, name, None), report)
+            if name not in value and extra.__class__ is dict and extra.keys() == {"id"}:
+                report.add("ele-1", (path, name, None), "neither a value nor an extension")
+            return
+        if name in value and held.__class__ is not list:
+            report.add("array-expected", (path, name, None), f"{name} is an array")
+            held = []
+        if extra.__class__ is not list:
+            report.add("array-expected", (path, name, None), f"_{name} is an array, as {name} is")
+            return
+        items = list(held or ())
+        for index in range(max(len(items), len(extra))):
+            place = (path, name, index)
+            item = items[index] if index < len(items) else None
+            more = extra[index] if index < len(extra) else None
+            if item is None and more is None:
+                report.add("null-value", place, f"null in both {name} and _{name}")
+            if item is not None:
+                _one(item, test, place, report)
+            if more is not None:
+                self.object("Element")(more, place, report)
+
+
+def _no_object(value: Any, path: Path, report: Report) -> None:
+    if value is None:
+        report.add("null-value", path, "null stands where an object is expected")
+    elif value.__class__ is list:
+        report.add("array-unexpected", path, "an array stands where one object is expected")
+    else:
+        report.add("object-expected", path, "a plain value stands where an object is expected")
+
+
+def _one(value: Any, test: Test, place: Path, report: Report) -> None:
+    fault = test(value)
+    if fault is not None:
+        if value.__class__ is list:
+            fault = ("array-unexpected", "an array stands where one value is expected")
+        report.add(fault[0], place, fault[1])
+
+
+def _primitive(name: str, test: Test, *, repeats: bool, uids: bool, identity: bool) -> ValueCheck:
+    def single(value: Any, path: Path, report: Report) -> None:
+        fault = test(value)
+        if fault is not None:
+            _one(value, test, (path, name, None), report)
+
+    def trusted(value: Any, path: Path, report: Report) -> None:
+        if not report.trusted:
+            single(value, path, report)
+
+    def element_id(value: Any, path: Path, report: Report) -> None:
+        single(value, path, report)
+        if value.__class__ is str:
+            if any(map(str.isspace, value)):
+                report.add(
+                    "value-format", (path, name, None), "the id of an element takes no white space"
+                )
+            if report.ids.setdefault(value, path) is not path:
+                report.add("duplicate-id", (path, name, None), "another element has the same id")
+
+    def many(value: Any, path: Path, report: Report) -> None:
+        if value.__class__ is not list:
+            report.add("array-expected", (path, name, None), f"{name} is an array")
+        elif not value:
+            report.add("empty-array", (path, name, None), "an empty array; leave it out instead")
+        else:
+            for index, item in enumerate(value):
+                fault = test(item)
+                if fault is not None:
+                    _one(item, test, (path, name, index), report)
+
+    if repeats:
+        return many
+    if identity:
+        return element_id
+    return trusted if uids else single
+
+
+def _single(name: str, item: ObjectCheck) -> ValueCheck:
+    def single(value: Any, path: Path, report: Report) -> None:
+        item(value, (path, name, None), report)
+
+    return single
+
+
+def _many(name: str, item: ObjectCheck) -> ValueCheck:
+    def many(value: Any, path: Path, report: Report) -> None:
+        if value.__class__ is not list:
+            code = "null-value" if value is None else "array-expected"
+            report.add(code, (path, name, None), f"{name} is an array")
+        elif not value:
+            report.add("empty-array", (path, name, None), "an empty array; leave it out instead")
+        else:
+            for index, held in enumerate(value):
+                item(held, (path, name, index), report)
+
+    return many

@@ -1,0 +1,100 @@
+"""Narrative safety: the XHTML that FHIR allows (R4 ``narrative.html``, invariants txt-1 and txt-2)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+if TYPE_CHECKING:
+    from converter.fhir.report import Path, Report
+
+__all__ = ["narrative"]
+
+XHTML = "{http://www.w3.org/1999/xhtml}"
+XML = "{http://www.w3.org/XML/1998/namespace}"
+
+PLAIN = re.compile(r'<div xmlns="http://www\.w3\.org/1999/xhtml">[^<>&]*[^\s<>&][^<>&]*</div>')
+"""What needs no parser."""
+
+ELEMENTS = frozenset(
+    "p br div h1 h2 h3 h4 h5 h6 a span b em i strong small big tt dfn q var abbr acronym cite "
+    "blockquote hr address bdo kbd sub sup ul ol li dl dt dd pre table caption colgroup col thead tr "
+    "tfoot tbody th td code samp img map area ins del s u".split()
+)
+ATTRIBUTES = frozenset(
+    "title style class id lang dir accesskey tabindex span width align valign char charoff abbr axis "
+    "headers scope rowspan colspan cite border summary cellspacing cellpadding rules frame start type "
+    "value reversed name href rel src alt height longdesc usemap ismap shape coords nohref size".split()
+)
+LINKS = frozenset({"href", "src", "cite", "longdesc", "usemap"})
+SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.\-]*):")
+SAFE = frozenset({"http", "https", "mailto", "tel", "ftp", "urn", "data", "cid"})
+STYLE = re.compile(
+    r"expression\s*\(|javascript:|behaviou?r\s*:|-moz-binding|@import|url\s*\(", re.IGNORECASE
+)
+
+
+def narrative(value: dict[str, Any], path: Path, report: Report) -> None:
+    """Hold ``Narrative.div`` against what XHTML in FHIR may be."""
+    div = value.get("div")
+    if div.__class__ is not str or PLAIN.fullmatch(div):
+        return
+    place = (path, "div", None)
+    if not div.strip():
+        report.add("txt-2", place, "a narrative without text")
+        return
+    if "<!DOCTYPE" in div or "<!ENTITY" in div or "<?" in div:
+        report.add(
+            "txt-1", place, "no document type, entity or processing instruction in a narrative"
+        )
+        return
+    try:
+        tree = ET.fromstring(div)  # noqa: S314  no document type can come this far
+    except (ET.ParseError, ValueError):
+        report.add("narrative-form", place, "no well-formed XHTML")
+        return
+    if tree.tag != f"{XHTML}div":
+        report.add(
+            "narrative-form", place, 'a narrative is <div xmlns="http://www.w3.org/1999/xhtml">'
+        )
+        return
+    text = False
+    for element in tree.iter():
+        text = text or bool((element.text or "").strip() or (element.tail or "").strip())
+        text = text or element.tag == f"{XHTML}img"
+        _element(element, place, report)
+    if not text:
+        report.add("txt-2", place, "a narrative without text")
+
+
+def _element(element: ET.Element, place: Path, report: Report) -> None:
+    tag = str(element.tag)
+    name = tag.removeprefix(XHTML)
+    if not tag.startswith(XHTML):
+        report.add(
+            "narrative-form",
+            place,
+            f"element {name.rpartition('}')[2]} is not of the XHTML namespace",
+        )
+    elif name not in ELEMENTS:
+        report.add("txt-1", place, f"element {name} is not allowed in a narrative")
+    for key, content in element.attrib.items():
+        if key.startswith(XML):
+            continue
+        if key not in ATTRIBUTES:
+            report.add("txt-1", place, f"attribute {key} of {name} is not allowed in a narrative")
+            continue
+        scheme = SCHEME.match(content) if key in LINKS else None
+        if scheme and scheme[1].lower() not in SAFE:
+            report.add("txt-1", place, f"attribute {key} of {name} holds active content")
+        elif key == "src" and scheme and scheme[1].lower() in {"http", "https", "ftp"}:
+            report.add(
+                "narrative-external",
+                place,
+                "an image from elsewhere tells its server who reads this",
+            )
+        elif key == "style" and STYLE.search(content):
+            report.add(
+                "narrative-external", place, "a style that loads from elsewhere or runs something"
+            )

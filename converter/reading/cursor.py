@@ -168,12 +168,12 @@ class Cursor:
         if length == UNDEFINED:
             end = None
         else:
-            if length > self.limits.header:
-                raise Refused("header-limit")
             end = self.offset + length
             whole = self.source.size
             if whole is not None and end > whole:
                 raise Refused("truncated-header")
+            if length > self.limits.header:
+                raise Refused("header-limit")
         start = self.offset
         while end is None or self.offset < end:
             self.need(8)

@@ -200,7 +200,7 @@ def _values(
         if tag not in dataset:
             continue
         inner = wanted[tag]
-        element = dataset.get_item(tag)
+        element = dataset.get_item(tag, keep_deferred=True)  # an empty value counts as deferred
         vr = element.VR
         if vr is None or vr == "UN":
             try:

@@ -172,7 +172,7 @@ class Cursor:
             whole = self.source.size
             if whole is not None and end > whole:
                 raise Refused("truncated-header")
-            if length > self.limits.header:
+            if length > self.limits.header and wanted is not None:
                 raise Refused("header-limit")
         start = self.offset
         while end is None or self.offset < end:
@@ -187,7 +187,10 @@ class Cursor:
             if wanted is None and size != UNDEFINED:
                 self.skip(size)
                 continue
-            items.append(self._item(size, wanted, depth))
+            item = self._item(size, wanted, depth)
+            if wanted is None:
+                continue
+            items.append(item)
             if self.offset - start > self.limits.header:
                 raise Refused("header-limit")
         if end is not None and self.offset != end:

@@ -113,7 +113,8 @@ def _words(error: OSError) -> str:
 def _read(source: Source, wanted: Wanted, limits: Limits) -> Read | Unreadable:
     what = plan(wanted)
     header: Header = {}
-    cursor = Cursor(source, source.read(0, limits.first), limits)
+    head = source.read(0, limits.first)
+    cursor = Cursor(source, head, limits)
     inner: Source | None = None
     try:
         try:
@@ -134,21 +135,20 @@ def _read(source: Source, wanted: Wanted, limits: Limits) -> Read | Unreadable:
                 again, what, limits, header, cursor.findings, inflated=inner is not None
             )
     except Refused as refused:
-        if refused.reason in _PERHAPS_NOT_DICOM and _never_was(source, header):
+        if refused.reason in _PERHAPS_NOT_DICOM and _never_was(head, header):
             return Unreadable("not-dicom")
         return Unreadable(refused.reason, refused.detail)
     if not what.keeps_rows:
         header.pop(ROWS, None)
     result = identify(header, cursor.findings)
-    if isinstance(result, Unreadable) and _never_was(source, header):
+    if isinstance(result, Unreadable) and _never_was(head, header):
         return Unreadable("not-dicom")
     return result
 
 
-def _never_was(source: Source, header: Header) -> bool:
+def _never_was(head: bytes, header: Header) -> bool:
     """Tell whether a file without preamble that gave no identity was taken for DICOM by chance."""
     if STUDY_INSTANCE_UID in header or SOP_CLASS_UID in header or SOP_INSTANCE_UID in header:
         return False
-    head = source.restart().read(0, 132)
     # ACR-NEMA begins with the length of group 0008, file meta information with that of group 0002
-    return head[128:] != b"DICM" and head[:4] not in {b"\x08\0\0\0", b"\x02\0\0\0"}
+    return head[128:132] != b"DICM" and head[:4] not in {b"\x08\0\0\0", b"\x02\0\0\0"}

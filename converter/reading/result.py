@@ -30,7 +30,7 @@ class Limits:
 
     first: int = 8192
     """Bytes of the first read: enough for an ordinary header, without waking the readahead."""
-    header: int = 64 * 1024 * 1024
+    header: int = 16 * 1024 * 1024
     """Bytes of any one value or sequence that is kept, and of what a pipe makes us hold."""
     inflate: int = 64 * 1024 * 1024
     """Bytes that a deflated data set may inflate to before its header ends."""

@@ -113,24 +113,34 @@ class Pipe:
         self.stream = stream
         self.size = size
         self._held = bytearray()
+        self._base = 0
         self._limit = limit
 
     def read(self, offset: int, size: int) -> bytes:
         """See `Source.read`."""
-        missing = offset + size - len(self._held)
-        while missing > 0:
+        end = offset + size
+        while self._base + len(self._held) < end:
             if len(self._held) > self._limit:
-                raise Refused("header-limit")
-            data = self.stream.read(min(missing, _CHUNK))
+                # past the limit only what lies ahead is held
+                drop = min(offset - self._base, len(self._held))
+                if drop <= 0:
+                    raise Refused("header-limit")
+                del self._held[:drop]
+                self._base += drop
+            data = self.stream.read(_CHUNK)
             if not data:
-                self.size = len(self._held)
+                self.size = self._base + len(self._held)
                 break
             self._held += data
-            missing -= len(data)
-        return bytes(self._held[offset : offset + size])
+        at = offset - self._base
+        if at < 0:
+            raise Refused("header-limit")
+        return bytes(self._held[at : at + size])
 
     def restart(self) -> Source:
         """See `Source.restart`."""
+        if self._base:
+            raise Refused("header-limit")
         return self
 
 

@@ -147,13 +147,18 @@ def count(
 def modalities(
     base: Json, ours: Json, series: list[Json], acquisition: Container[str]
 ) -> list[Json]:
-    """Acquisition modalities of the union, by code; what stands counts where it lists no series."""
+    """Acquisition modalities of the union, in the order of its series, as R4 defines the element."""
+    own: list[Json] = ours.get("modality") or []
+    planned: list[Json] = base.get("modality") or []
     present = [item["modality"] for item in series if item.get("modality")]
+    known = {coding.get("code") for coding in [*own, *(() if acquisition else planned)]}
     gone = {item.get("modality", {}).get("code") for item in ours.get("series") or []}
     gone -= {coding.get("code") for coding in present}
-    codings = [coding for coding in ours.get("modality") or [] if coding.get("code") not in gone]
-    codings += [coding for coding in present if coding.get("code") in acquisition]
+    codings = [c for c in present if c.get("code") in acquisition or c.get("code") in known]
+    codings += [coding for coding in own if coding.get("code") not in gone]
     if not base.get("series"):
-        codings += base.get("modality") or []
-    found = {(c.get("system", ""), c.get("code", "")): c for c in reversed(codings)}
-    return [found[key] for key in sorted(found)]
+        codings += planned  # a study that is registered and has no series yet
+    found: dict[tuple[str, str], Json] = {}
+    for coding in codings:
+        found.setdefault((coding.get("system", ""), coding.get("code", "")), coding)
+    return list(found.values())

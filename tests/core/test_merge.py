@@ -43,7 +43,7 @@ def study(content=WHOLE, **more):
         }
         for uid in sorted(content)
     ]
-    codes = sorted({KINDS[uid] for uid in content} & ACQUISITION)
+    codes = [KINDS[uid] for uid in sorted(content) if KINDS[uid] in ACQUISITION]
     resource = {
         "resourceType": "ImagingStudy",
         "id": study_id(UID),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from converter.core.study import Block, Study
 
 __all__ = ["explain", "studies_of"]
+
+Told: TypeAlias = "tuple[str, Sequence[Explanation]]"
+"""Study Instance UID, and what is told of its elements."""
 
 COLUMNS = ("element", "value", "DICOM", "rule", "code", "from")
 
@@ -82,11 +86,11 @@ def explain(
         what = ", ".join(f"{reason} ({count})" for reason, count in sorted(skipped.items()))
         click.echo(f"error: no study in {input_}: {what or 'it is empty'}", err=True)
         return 4
-    told = [(study.uid, explain_study(study, rules, options)) for study in studies]
-    chosen = [
-        (uid, [one for one in rows if element is None or _within(one.path, element)])
-        for uid, rows in told
-    ]
+    told = [(study.uid, _in_order(explain_study(study, rules, options))) for study in studies]
+    if element is None:
+        chosen = [(uid, _first_instances(rows)) for uid, rows in told]
+    else:
+        chosen = [(uid, [row for row in rows if _within(row.path, element)]) for uid, rows in told]
     if not any(rows for _, rows in chosen):
         raise click.UsageError(
             f"No rule or profile is about {element}; without ELEMENT everything is shown."
@@ -94,7 +98,12 @@ def explain(
     if form == "json":
         _print_json(chosen)
     else:
-        _print_table(chosen)
+        _print_table(chosen, folder=os.path.realpath(input_))
+    if len(chosen[0][1]) < len(told[0][1]) and element is None and not state.quiet:
+        click.echo(
+            "\nOf each series the first instance is shown; ImagingStudy.series.instance shows all.",
+            err=True,
+        )
     return 0
 
 
@@ -145,27 +154,69 @@ def _parts(value: Any) -> Any:
     return getattr(value, "logical", None) or getattr(value, "reason", None) or str(value)
 
 
-def _print_table(chosen: Sequence[tuple[str, Sequence[Explanation]]]) -> None:
-    for number, (uid, rows) in enumerate(chosen):
-        if len(chosen) > 1 and sys.stdout.isatty():
-            click.echo(("\n" if number else "") + f"Study {uid}")
-        table(
-            COLUMNS,
-            [
-                (
-                    row.path,
-                    f"(absent: {row.reason})" if row.reason else _text(row.value),
-                    ", ".join(row.keywords),
-                    row.rule,
-                    row.code_row,
-                    row.source,
-                )
-                for row in rows
-            ],
-        )
+def _print_table(chosen: Sequence[Told], *, folder: str) -> None:
+    if not sys.stdout.isatty():
+        for _, rows in chosen:
+            table(COLUMNS, [_row(row, folder) for row in rows])
+        return
+    for uid, rows in chosen:
+        for heading, part in _sections(rows):
+            click.secho(f"\nStudy {uid}{heading}", bold=True)
+            table(COLUMNS, [_short(_row(row, folder)) for row in part])
 
 
-def _print_json(chosen: Sequence[tuple[str, Sequence[Explanation]]]) -> None:
+def _row(row: Explanation, folder: str) -> tuple[str, ...]:
+    source = row.source
+    if source.startswith(folder):
+        source = source.removeprefix(folder).lstrip("/") or row.source.rpartition("/")[2]
+    value = f"(absent: {row.reason})" if row.reason else _text(row.value)
+    return (row.path, value, ", ".join(row.keywords), row.rule, row.code_row, source)
+
+
+def _short(row: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out on a terminal what stands beside it anyway."""
+    path, value, keywords, rule, code_row, source = row
+    file, _, key = rule.partition(": ")
+    element = _plain(path)
+    if value == f"(absent: no value in {keywords})":
+        value = "(absent: no value)"
+    slices = f"\n{key.partition('.')[2]}" if _plain(key) != key else ""
+    return (element, value, keywords.replace(", ", "\n"), file + slices, code_row, source)
+
+
+def _sections(rows: Sequence[Explanation]) -> list[tuple[str, list[Explanation]]]:
+    """Rows by series and instance, under a heading each."""
+    parts: dict[str, list[Explanation]] = {}
+    for row in rows:
+        named = re.findall(r"(series|instance)\.where\(uid='([^']*)'\)", row.path)
+        parts.setdefault("".join(f", {what} {uid}" for what, uid in named), []).append(row)
+    return list(parts.items())
+
+
+def _in_order(rows: Sequence[Explanation]) -> list[Explanation]:
+    """The study first, then its series, then the resources beside it."""
+    return sorted(
+        rows,
+        key=lambda row: (
+            not row.path.startswith("ImagingStudy"),
+            _plain(row.path).count(".series."),
+        ),
+    )
+
+
+def _first_instances(rows: Sequence[Explanation]) -> list[Explanation]:
+    """Of the instances of a series only the first: the others are made by the same rules."""
+    first: dict[str, str] = {}
+    kept = []
+    for row in rows:
+        series, _, rest = row.path.partition(".instance.where")
+        instance = rest.partition(")")[0]
+        if not rest or first.setdefault(series, instance) == instance:
+            kept.append(row)
+    return kept
+
+
+def _print_json(chosen: Sequence[Told]) -> None:
     studies = [
         {
             "studyInstanceUid": uid,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from converter.config import Loaded
     from converter.core.engine import Options
     from converter.core.rules import RuleSet
-    from converter.pipeline import Request, RunResult
+    from converter.pipeline import Judge, Request, RunResult
     from converter.settings import Config, ConvertSettings
     from converter.sinks import Sink
 
@@ -158,7 +158,7 @@ def _request(
 
 def _names(given: dict[str, Any], stack: ExitStack) -> Iterator[str] | tuple[str, ...]:
     from converter.errors import SourceError
-    from converter.sources.plan import listed
+    from converter.sources.planning import listed
 
     name = given.get("from_file")
     if not name:
@@ -182,6 +182,21 @@ def _ours(rules: RuleSet) -> Iterator[str]:
         if file.kind == "profile":
             head = tomllib.loads(file.path.read_text(encoding="utf-8")).get("profile", {})
             yield from head.get("claims", {}).values()
+
+
+def _judge(rules: RuleSet) -> Judge:
+    from converter.fhir.checker import shipped_checker
+    from converter.pipeline import Verdict
+
+    checker = shipped_checker(rules.profiles)
+
+    def judge(
+        resource: dict[str, Any], patient: dict[str, Any] | None, dropped: Sequence[str]
+    ) -> Verdict:
+        del patient, dropped
+        return Verdict(checker.check(resource, trusted_uids=True), ())
+
+    return judge
 
 
 def _sink(settings: ConvertSettings) -> Sink:

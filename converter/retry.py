@@ -1,0 +1,105 @@
+"""What of an earlier run is worth another try, by its report."""
+
+from __future__ import annotations
+
+import os
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from converter.core.reasons import REASONS
+from converter.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["REPORT_VERSION", "TOOL", "retry_inputs"]
+
+REPORT_VERSION = 1
+"""Version of ``docs/report.schema.json``: goes up when something a script relies on changes."""
+
+TOOL = "dcm2fhir"
+
+
+class _SkippedEntry(msgspec.Struct):
+    path: str
+    reason: str
+
+
+class _StudyEntry(msgspec.Struct):
+    state: str
+
+
+class _Report(msgspec.Struct):
+    tool: str
+    report_version: int
+    inputs: list[str]
+    redacted: bool
+    studies: list[_StudyEntry]
+    skipped: list[_SkippedEntry]
+
+
+def retry_inputs(report_file: str | os.PathLike[str]) -> list[str]:
+    """Inputs of an earlier run that are worth another try (``--retry-from``).
+
+    These are the skipped inputs whose reason is a failure; of an archive's member the archive. If a study
+    failed, all inputs are, since a report does not say which files a study came from. Studies that were
+    held for a person to decide are not tried again.
+
+    Parameters
+    ----------
+    report_file : path
+
+    Returns
+    -------
+    list of str
+        Paths, sorted; empty where nothing failed.
+
+    Raises
+    ------
+    ConfigurationError
+        No such report, no report of ours, or one with hashes for paths.
+    """
+    where = os.fspath(report_file)
+    try:
+        held = msgspec.json.decode(Path(where).read_bytes(), type=_Report)
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise ConfigurationError(f"--retry-from {where}: cannot be read: {why}.") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        # from None: the decoder's message may show the document
+        raise ConfigurationError(f"--retry-from {where}: this is no report of {TOOL}.") from None
+    if held.tool != TOOL or held.report_version > REPORT_VERSION:
+        raise ConfigurationError(
+            f"--retry-from {where}: written by another program or a newer version."
+        )
+    if held.redacted:
+        raise ConfigurationError(
+            f"--retry-from {where}: it holds hashes instead of paths (--redact-paths); name the inputs again."
+        )
+    if any(study.state == "failed" for study in held.studies):
+        return sorted(set(held.inputs))
+    failed = {item.path for item in held.skipped if _failure(item.reason)}
+    return sorted(set(chain.from_iterable(_candidates(path, held.inputs) for path in failed)))
+
+
+def _failure(reason: str) -> bool:
+    known = REASONS.get(reason)
+    return known is None or known.failure
+
+
+def _candidates(path: str, inputs: Sequence[str]) -> list[str]:
+    """Where a path of a report lies: it is relative to one of the inputs, the report does not say which."""
+    file = path.split("!/", 1)[0]
+    places = []
+    for given in inputs:
+        # a DICOMDIR stands for its folder
+        folder = os.path.dirname(given) if os.path.basename(given).upper() == "DICOMDIR" else given  # noqa: PTH119, PTH120
+        if os.path.basename(given) == file and not os.path.isdir(given):  # noqa: PTH112, PTH119
+            places.append(given)
+        else:
+            places.append(os.path.join(folder, file))  # noqa: PTH118
+    there = [place for place in places if os.path.lexists(place)]
+    return there or places[:1]  # one that has gone is named by the error of the next run

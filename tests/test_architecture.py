@@ -22,6 +22,7 @@ RANKS = {
     "mapping": 2,
     "reading": 2,
     "report": 2,
+    "retry": 2,
     "settings": 2,
     "config": 2,
     "sinks": 2,

@@ -26,6 +26,7 @@ __all__ = [
     "count_or_word",
     "option",
     "size",
+    "usage",
     "verbosity",
 ]
 
@@ -124,6 +125,11 @@ def verbosity(function: Function) -> Function:
     return function
 
 
+def usage(message: str) -> click.UsageError:
+    """Make an error of use that names the command and its help."""
+    return click.UsageError(message, click.get_current_context(silent=True))
+
+
 def size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """Check the value of an option that is a size, such as ``64MiB``."""
     from converter.settings import parse_size
@@ -170,7 +176,7 @@ def configuration(
     except MappingError as error:
         if all(fault.file == "command line" for fault in error.faults):
             text = "; ".join(f"{fault.key} {fault.message}" for fault in error.faults)
-            raise click.UsageError(text) from error
+            raise usage(text) from error
         raise
     logs.start(loaded.config.log.format, verbose=verbose, quiet=quiet)
     return loaded

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from converter.cli.common import Command, State, configuration, option, verbosity
+from converter.cli.common import Command, State, configuration, option, usage, verbosity
 from converter.cli.output import table
 from converter.cli.running import flags_of, options_of, rules_of
 
@@ -92,9 +92,7 @@ def explain(
     else:
         chosen = [(uid, [row for row in rows if _within(row.path, element)]) for uid, rows in told]
     if not any(rows for _, rows in chosen):
-        raise click.UsageError(
-            f"No rule or profile is about {element}; without ELEMENT everything is shown."
-        )
+        raise usage(f"No rule or profile is about {element}; without ELEMENT everything is shown.")
     if form == "json":
         _print_json(chosen)
     else:

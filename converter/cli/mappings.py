@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from converter.cli.common import Command, configuration, verbosity
+from converter.cli.common import Command, configuration, usage, verbosity
 from converter.cli.config import CONFIG, write_new
 from converter.cli.output import table
 from converter.errors import ConfigurationError, MappingError
@@ -57,10 +57,10 @@ def _named(name: str) -> MappingFile:
         return found[0]
     if found:
         several = " or ".join(f"{file.kind}/{file.name}" for file in found)
-        raise click.UsageError(f"{name} is the name of several files: say {several}.")
+        raise usage(f"{name} is the name of several files: say {several}.")
     near = get_close_matches(short.rpartition("/")[2], [file.name for file in files], n=1)
     hint = f" Did you mean {near[0]}?" if near else " `dcm2fhir mappings list` names them."
-    raise click.UsageError(f"There is no mapping file {name}.{hint}")
+    raise usage(f"There is no mapping file {name}.{hint}")
 
 
 @mappings.command(
@@ -87,7 +87,7 @@ def check(paths: tuple[Path, ...], config_file: str | None, **_: Any) -> None:
     config = configuration(config_file, {}).config
     folders = [path for path in paths if path.is_dir()]
     if len(folders) > 1:
-        raise click.UsageError("One folder at a time: --mappings takes one.")
+        raise usage("One folder at a time: --mappings takes one.")
     overlays = folders[0] if folders else Path(config.convert.mappings or "")
     files = [str(path) for path in paths if not path.is_dir()]
     own = [name for name in config.convert.profile if name.endswith(".toml")]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from converter.cli.common import configuration, console
+from converter.cli.common import configuration, console, usage
 from converter.cli.progress import progress_for
 
 if TYPE_CHECKING:
@@ -84,25 +84,25 @@ def _refuse(
     settings: ConvertSettings, inputs: Sequence[Path], given: dict[str, Any], *, dry_run: bool
 ) -> None:
     if not settings.output and not dry_run:
-        raise click.UsageError(
+        raise usage(
             "Nothing says where the resources go: name a folder with -o OUT, take '-o -' for"
             " standard output, or --dry-run to only look."
         )
     if not inputs and not given.get("from_file") and not given.get("retry_from"):
-        raise click.UsageError("Name what to convert: a file, folder or archive, or --from-file.")
+        raise usage("Name what to convert: a file, folder or archive, or --from-file.")
     if given.get("null") and not given.get("from_file"):
-        raise click.UsageError("-0 goes with --from-file.")
+        raise usage("-0 goes with --from-file.")
     if given.get("retry_from") and (inputs or given.get("from_file")):
-        raise click.UsageError("--retry-from takes its inputs from the report: name no others.")
+        raise usage("--retry-from takes its inputs from the report: name no others.")
     if settings.prune and not settings.state:
-        raise click.UsageError("--prune needs --state: only a kept state knows what has gone.")
+        raise usage("--prune needs --state: only a kept state knows what has gone.")
     for name, form in (
         ("bundle_type", "bundle"),
         ("max_bundle_entries", "bundle"),
         ("max_file_size", "ndjson"),
     ):
         if given.get(name) is not None and settings.format != form:
-            raise click.UsageError(f"--{name.replace('_', '-')} goes with --format {form}.")
+            raise usage(f"--{name.replace('_', '-')} goes with --format {form}.")
 
 
 def _request(
@@ -114,7 +114,8 @@ def _request(
     dry_run: bool,
 ) -> Request:
     from converter.pipeline import Parts, Request
-    from converter.sources import Filters
+    from converter.retry import retry_inputs
+    from converter.sources import Filters, look
 
     config, settings = loaded.config, loaded.config.convert
     rules = rules_of(config)
@@ -125,9 +126,8 @@ def _request(
     names = _names(given, stack)
     named = [str(path) for path in inputs]
     if given.get("retry_from"):
-        from converter.cli.retry import failed_inputs
-
-        named, names = failed_inputs(given["retry_from"])
+        named = retry_inputs(given["retry_from"])
+    look(named)  # before an output folder is made and locked
     return Request(
         inputs=named,
         rules=rules,
@@ -219,11 +219,12 @@ def _sink(settings: ConvertSettings) -> Sink:
 
 
 def _tell(result: RunResult, settings: ConvertSettings, state: State) -> None:
-    from converter import report
+    from converter.report import summary, write_report
 
+    code = result.exit_code
     if settings.report:
-        report.write(result, Path(settings.report), redact=settings.redact_paths)
+        write_report(settings.report, result, exit_code=code, redact=settings.redact_paths)
     if not state.quiet:
-        report.summary(result, console(stderr=True))
-    if result.interrupted:
-        click.echo(f"interrupted while {result.phase}. {result.advice}", err=True)
+        summary(result, console(stderr=True), exit_code=code, advice=result.advice)
+    elif result.interrupted:
+        click.echo(f"interrupted. {result.advice}", err=True)

@@ -1,0 +1,316 @@
+"""``dcm2fhir convert``: what its options mean, end to end, on the demo's DICOM."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from converter.cli.main import run
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DEMO = ROOT / "testdata" / "dicom" / "demo"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+
+def convert(*arguments):
+    return run(["convert", *map(str, arguments), "-j", "1"])
+
+
+def resources(folder):
+    return {
+        path.relative_to(folder).as_posix(): json.loads(path.read_bytes())
+        for path in Path(folder).rglob("*.json")
+    }
+
+
+def kinds(folder):
+    return sorted(resource["resourceType"] for resource in resources(folder).values())
+
+
+def test_a_folder_becomes_one_file_a_resource(tmp_path, capsys):
+    assert convert(DEMO, "-o", "out") == 0
+    assert kinds("out") == ["ImagingStudy"] * 3 + ["Patient"] * 3
+    for name, resource in resources("out").items():
+        assert name == f"{resource['resourceType']}/{resource['id']}.json"
+        assert (tmp_path / "out" / name).stat().st_mode & 0o777 == 0o600
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "studies" in err.lower()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([DEMO], "-o OUT"),
+        (["-o", "out"], "Name what to convert"),
+        ([DEMO, "-o", "out", "-0"], "--from-file"),
+        ([DEMO, "-o", "out", "--prune"], "--state"),
+        ([DEMO, "-o", "out", "--bundle-type", "batch"], "--format bundle"),
+        ([DEMO, "-o", "out", "--max-file-size", "1MiB"], "--format ndjson"),
+        ([DEMO, "-o", "out", "--max-file-size", "1XB"], "no size"),
+        ([DEMO, "-o", "out", "--instances", "some"], "neither 'all' nor 'none'"),
+        ([DEMO, "-o", "out", "--instances", "0"], "neither 'all' nor 'none'"),
+        ([DEMO, "-o", "out", "--timezone", "Europe/Londn"], "IANA"),
+        ([DEMO, "-o", "out", "--retry-from", "report.json"], "name no others"),
+        (["nowhere", "-o", "out"], "no such file"),
+        (["--from-file", "nowhere", "-o", "out"], "nowhere"),
+    ],
+    ids=lambda value: " ".join(str(part) for part in value[-3:]) if isinstance(value, list) else "",
+)
+def test_wrong_use_says_what_to_do_and_makes_nothing(arguments, said, capsys, tmp_path):
+    assert convert(*arguments) == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_profile_is_exit_3_and_names_the_nearest(capsys):
+    assert convert(DEMO, "-o", "out", "--profile", "uk-cor") == 3
+    assert "did you mean uk-core?" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_no_dicom_at_all_is_exit_4(tmp_path):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("hello")
+    assert convert("text", "--dry-run") == 4
+
+
+def test_a_broken_file_is_exit_1_and_the_others_are_converted(tmp_path):
+    shutil.copytree(DEMO / "mr-knee", tmp_path / "in")
+    (tmp_path / "in" / "empty.dcm").touch()
+    assert convert("in", "-o", "out") == 1
+    assert kinds("out") == ["ImagingStudy", "Patient"]
+
+
+def test_dry_run_writes_nothing_but_the_report(tmp_path):
+    assert convert(DEMO, "--dry-run", "-o", "out", "--report", "report.json") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+    assert json.loads(Path("report.json").read_bytes())["counts"]["studies"] == 3
+
+
+@pytest.mark.parametrize("options", [["--format", "ndjson"], ["--format", "json"]])
+def test_standard_output_is_ndjson(options, capfdbinary):
+    assert convert(DEMO, "-o", "-", "-q", *options) == 0
+    out, err = capfdbinary.readouterr()
+    assert (
+        sorted(json.loads(line)["resourceType"] for line in out.splitlines())
+        == ["ImagingStudy"] * 3 + ["Patient"] * 3
+    )
+    assert err == b""
+
+
+def test_bundles_have_their_type_and_at_most_so_many_entries(tmp_path):
+    assert (
+        convert(
+            DEMO,
+            "-o",
+            "out",
+            "--format",
+            "bundle",
+            "--bundle-type",
+            "batch",
+            "--max-bundle-entries",
+            "2",
+        )
+        == 0
+    )
+    bundles = list(resources("out").values())
+    assert {bundle["type"] for bundle in bundles} == {"batch"}
+    assert sum(len(bundle["entry"]) for bundle in bundles) == 6
+    assert len(bundles) >= 3
+
+
+def test_ndjson_begins_a_new_file_beyond_a_size():
+    assert convert(DEMO, "-o", "out", "--format", "ndjson", "--max-file-size", "1kB") == 0
+    assert len(list(Path("out").glob("ImagingStudy.*.ndjson"))) == 3
+
+
+@pytest.mark.parametrize(("separator", "flag"), [(b"\n", []), (b"\0", ["-0"])])
+def test_a_list_of_paths(separator, flag, tmp_path):
+    (tmp_path / "list").write_bytes(
+        separator.join(os.fsencode(path) for path in sorted(DEMO.rglob("*.dcm"))[:3])
+    )
+    assert convert("--from-file", "list", *flag, "-o", "out") == 0
+    assert kinds("out") == ["ImagingStudy", "Patient"]
+
+
+def test_a_list_of_paths_from_standard_input(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "converter", "convert", "--from-file", "-", "-o", "out"],
+        input=os.fsencode(DEMO / "us-abdomen"), env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert kinds("out") == ["ImagingStudy", "Patient"]
+
+
+@pytest.mark.parametrize(
+    ("options", "studies"),
+    [
+        (["--modality", "mr"], 1),
+        (["--modality", "MR", "--modality", "US"], 2),
+        (["--study-uid", "2.999.1.3"], 1),
+        (["--include", "*/1.dcm"], 1),
+        (["--include", "1.dcm"], 1),
+        (["--exclude", "ct-chest/*"], 2),
+    ],
+    ids=" ".join,
+)
+def test_filters_are_counted(options, studies):
+    assert convert(DEMO, "--dry-run", "--report", "report.json", *options) == 0
+    counts = json.loads(Path("report.json").read_bytes())["counts"]
+    assert counts["studies"] == studies
+    assert counts["skipped"]["filtered"] > 0
+
+
+def test_the_subject_as_asked_for():
+    for choice in ("resource", "reference", "logical", "contained"):
+        assert convert(DEMO / "us-abdomen", "-o", choice, "--patient", choice) == 0
+    assert kinds("resource") == ["ImagingStudy", "Patient"]
+    for choice in ("reference", "logical", "contained"):
+        assert kinds(choice) == ["ImagingStudy"]
+    subjects = {
+        choice: next(iter(resources(choice).values()))["subject"]
+        for choice in ("reference", "logical", "contained")
+    }
+    assert subjects["reference"]["reference"].startswith("Patient/")
+    assert "reference" not in subjects["logical"]
+    assert subjects["contained"]["reference"] == "#patient"
+
+
+def test_instances_none_lists_none():
+    assert convert(DEMO / "us-abdomen", "-o", "out", "--instances", "none") == 0
+    study = next(
+        resource
+        for resource in resources("out").values()
+        if resource["resourceType"] == "ImagingStudy"
+    )
+    assert all("instance" not in series for series in study["series"])
+    assert study["numberOfInstances"] == 2
+
+
+def test_a_zone_gives_times_an_offset():
+    assert convert(DEMO / "ct-chest", "-o", "out", "--timezone", "Europe/London") == 0
+    study = next(
+        resource
+        for resource in resources("out").values()
+        if resource["resourceType"] == "ImagingStudy"
+    )
+    assert study["started"][-6:] in {"+00:00", "+01:00"}
+
+
+def test_the_environment_and_the_file_are_obeyed(tmp_path, monkeypatch):
+    (tmp_path / "dcm2fhir.toml").write_text("[convert]\noutput = 'there'\npatient = 'contained'")
+    monkeypatch.setenv("DCM2FHIR_CONVERT__PATIENT", "reference")
+    assert convert(DEMO / "us-abdomen") == 0
+    assert kinds("there") == ["ImagingStudy"]
+    assert "contained" not in next(iter(resources("there").values()))
+
+
+def test_workers_change_no_byte(tmp_path):
+    assert run(["convert", str(DEMO), "-o", "one", "-j", "1"]) == 0
+    with zipfile.ZipFile("scans.zip", "w") as archive:
+        for path in sorted(DEMO.rglob("*.dcm"), reverse=True):
+            archive.write(path, path.relative_to(DEMO))
+    assert run(["convert", "scans.zip", "-o", "two", "-j", "2"]) == 0
+    assert resources("one") == resources("two")
+
+
+def test_a_kept_state_is_kept(tmp_path):
+    assert convert(DEMO, "-o", "out", "--state", "run.db") == 0
+    assert Path("run.db").stat().st_mode & 0o777 == 0o600
+    assert convert(DEMO, "-o", "out", "--state", "run.db") == 0
+
+
+def test_retry_reads_only_what_failed(tmp_path):
+    shutil.copytree(DEMO / "mr-knee", tmp_path / "in")
+    broken = tmp_path / "in" / "broken.dcm"
+    broken.touch()
+    assert convert("in", "-o", "out", "--report", "report.json") == 1
+    shutil.copy(DEMO / "us-abdomen" / "1.dcm", broken)
+    assert convert("--retry-from", "report.json", "-o", "again", "--report", "second.json") == 0
+    assert json.loads(Path("second.json").read_bytes())["counts"]["files"] == 1
+    assert kinds("again") == ["ImagingStudy", "Patient"]
+
+
+def test_retry_from_a_redacted_report_is_refused(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "broken.dcm").touch()
+    assert convert("in", "--dry-run", "--report", "report.json", "--redact-paths") == 1
+    assert convert("--retry-from", "report.json", "--dry-run") == 3
+    assert "--redact-paths" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"tool": "other"}'])
+def test_retry_from_what_is_no_report_is_refused(content, tmp_path, capsys):
+    (tmp_path / "report.json").write_text(content)
+    assert convert("--retry-from", "report.json", "--dry-run") == 3
+    assert "no report" in capsys.readouterr().err
+
+
+def on_a_terminal(command, folder):
+    main, other = pty.openpty()
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stderr=other,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(other)
+    shown = b""
+    while True:
+        try:
+            part = os.read(main, 4096)
+        except OSError:  # the other side has closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(main)
+    assert process.wait() == 0
+    return shown.decode()
+
+
+def test_progress_is_for_terminals(tmp_path):
+    command = [sys.executable, "-m", "converter", "convert", str(DEMO), "-o", "out"]
+    shown = on_a_terminal(command, tmp_path)
+    assert "reading" in shown
+    assert "writing" in shown
+    never = on_a_terminal([*command, "--progress", "never"], tmp_path)
+    assert "reading" not in never
+    piped = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "\x1b" not in piped.stderr
+    assert "reading" not in piped.stderr
+
+
+def test_nothing_said_holds_a_patients_value(tmp_path, capsys):
+    assert convert(DEMO, "-o", "out", "-vv", "--report", "report.json") == 0
+    names = {
+        part
+        for resource in resources("out").values()
+        if resource["resourceType"] == "Patient"
+        for name in resource["name"]
+        for part in (name["family"], *name.get("given", []))
+    }
+    assert names
+    said = "".join(capsys.readouterr()) + Path("report.json").read_text()
+    assert not [name for name in names if name in said]

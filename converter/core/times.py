@@ -27,6 +27,7 @@ _TIME_LEGACY: Final = re.compile(r"([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9
 _OFFSET: Final = re.compile(r"([+-])([0-9]{2})([0-9]{2})")
 _TIMESTAMP: Final = re.compile(r"([0-9]{4,14})(\.[0-9]{1,6})?([+-][0-9]{4})?")
 
+_PLAUSIBLE: Final = range(1800, 2200)
 _MALFORMED: Final = ("value-malformed",)
 
 
@@ -46,7 +47,7 @@ def date(value: bytes | str | None) -> Parsed[str]:
     Parsed of str
         ``1960-07-12``; ``1960-07`` or ``1960`` with the finding ``partial-date`` for ``196007``, ``1960``
         or zeros in place of month and day; ``legacy-format`` for ACR-NEMA's ``1960.07.12``;
-        ``value-malformed`` without a value for anything else.
+        ``value-malformed`` without a value for anything else, a partial date far from our time included.
     """
     text = _trim(value)
     if not text:
@@ -59,8 +60,9 @@ def date(value: bytes | str | None) -> Parsed[str]:
     if match is None:
         return Parsed(None, _MALFORMED)
     year, month, day = int(match[1]), int(match[2] or 0), int(match[3] or 0)
-    zeros = match[2] == "00" and match[3] is None  # 196000 is more likely a slip than a year
-    if zeros or not _is_date(year, month, day):
+    # what is shorter than a DA could as well be 960712 or 140438: only a plausible year makes it a date
+    short = match[3] is None and (match[2] == "00" or year not in _PLAUSIBLE)
+    if short or not _is_date(year, month, day):
         return Parsed(None, _MALFORMED)
     if not month:
         return Parsed(f"{year:04}", (*findings, "partial-date"))

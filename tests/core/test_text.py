@@ -25,8 +25,8 @@ SINGLE = {
     "ISO_IR 126": ("iso8859_7", "Διονυσιος"),
     "ISO_IR 127": ("iso8859_6", "قباني^لنزار"),
     "ISO_IR 138": ("iso8859_8", "שרון^דבורה"),
-    "ISO_IR 144": ("iso8859_5", "Люкceмбypг"),
-    "ISO_IR 148": ("iso8859_9", "Çavuşoğlu^Işıl"),
+    "ISO_IR 144": ("iso8859_5", "Люкceмбypг"),  # noqa: RUF001
+    "ISO_IR 148": ("iso8859_9", "Çavuşoğlu^Işıl"),  # noqa: RUF001
     "ISO_IR 166": ("tis_620", "นามสกุล^ชื่อ"),
     "ISO_IR 203": ("iso8859_15", "Œuvre^Žižek€"),
     "ISO_IR 192": ("utf_8", "Wang^XiaoDong=王^小东"),
@@ -198,9 +198,9 @@ def test_names_of_real_files_are_those_that_pydicom_reads(path: Path) -> None:
     got = strings(result.header.get(0x00100010), "PN", charset)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = str(pydicom.dcmread(path).PatientName)
+        expected = str(pydicom.dcmread(path).PatientName).rstrip("=")
     if "IR6" not in path.stem:  # pydicom reads ISO_IR 6 as Latin-1
         assert got.findings == ()
-    assert got.values == [expected]
+    assert [value.rstrip("=") for value in got.values] == [expected]
     for item in items(result.header.get(0x00321064)):
         assert isinstance(charset_of(item, charset), Charset)

@@ -41,9 +41,10 @@ def _run(state: State, folder: Path) -> int:
 
     given = {"output": str(folder), "profile": ("uk-core", "ips")}
     code = run_convert(state, (_carried(),), None, given)
-    study = next(iter(sorted((folder / "ImagingStudy").glob("*.json"))), None)
+    studies = (folder / "ImagingStudy").glob("*.json")
+    study = min(studies, key=lambda path: path.stat().st_size, default=None)
     if study is not None and not state.quiet:
-        click.echo(f"\n{study.relative_to(folder)}:", err=True)
+        click.echo(f"\nThe smallest of the resources, {study.relative_to(folder)}:", err=True)
         _show(study)
     return code
 

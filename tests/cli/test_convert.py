@@ -165,7 +165,7 @@ def test_a_list_of_paths_from_standard_input(tmp_path):
         (["--include", "1.dcm"], 1),
         (["--exclude", "ct-chest/*"], 2),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_filters_are_counted(options, studies):
     assert convert(DEMO, "--dry-run", "--report", "report.json", *options) == 0

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from converter.core.check_reasons import CHECKS
+
 __all__ = ["REASONS", "Reason"]
 
 
@@ -368,5 +370,7 @@ REASONS: dict[str, Reason] = {
         "A required element has no value, so the item that needs it was left out.",
         "Correct the object at its source.",
     ),
+    # what the check says; severities stand there
+    **{code: Reason("check", False, row.meaning, row.action) for code, row in CHECKS.items()},
 }
 """Code to meaning, in the order of ``docs/reasons.md``."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""The FHIR side: the check, the claims, and the one importer of fhir.resources."""

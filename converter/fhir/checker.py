@@ -5,8 +5,12 @@ Compiled once from the definitions; fast enough to hold every resource of every 
 
 from __future__ import annotations
 
+import tomllib
 from typing import TYPE_CHECKING, Any
 
+from converter.core.profile import parse_profile
+from converter.data import data_path
+from converter.errors import Fault, MappingError, ProfileNotFoundError
 from converter.fhir.bundle import Links, bundle, links, resolve
 from converter.fhir.compile import Compiler
 from converter.fhir.definitions import load_extensions, load_structure, load_tables
@@ -21,6 +25,7 @@ from converter.fhir.terminology import Terminology
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path as FilePath
 
     from converter.core.issues import Issue
     from converter.core.profile import Profile
@@ -30,10 +35,9 @@ if TYPE_CHECKING:
     from converter.fhir.definitions import ExtensionDefinition
     from converter.fhir.report import Path
 
-__all__ = ["Checker", "shipped_checker"]
+__all__ = ["Checker", "read_profile", "shipped_checker", "shipped_profiles"]
 
 RESOURCE_TYPES = "http://hl7.org/fhir/ValueSet/resource-types"
-CORE = "http://hl7.org/fhir/StructureDefinition/"
 
 
 class Checker:
@@ -99,6 +103,14 @@ class Checker:
                 profile, resource_type, self.structure, self.terminology
             )
 
+    def claimed(self, canonical: str) -> tuple[str, str] | None:
+        """Profile name and resource type that a canonical without version stands for."""
+        return self._claims.get(canonical)
+
+    def report(self, *, trusted_uids: bool = False) -> Report:
+        """Make an empty report."""
+        return Report(self._choices, trusted=trusted_uids)
+
     # -- base R4 -------------------------------------------------------------------------------
 
     def check(self, resource: Any, *, trusted_uids: bool = False) -> list[Issue]:
@@ -116,7 +128,7 @@ class Checker:
         list of Issue
             Empty where there is nothing to say. ``path`` is FHIRPath.
         """
-        report = Report(self._choices, trusted=trusted_uids)
+        report = self.report(trusted_uids=trusted_uids)
         kind = self._kind(resource, root("Resource"), report)
         if kind:
             self._whole(resource, kind, root(kind), report)
@@ -149,13 +161,12 @@ class Checker:
         report.locals, report.ids, report.urns = [], {}, []
         self._compiler.object(kind)(resource, path, report)
         contained = resource.get("contained")
-        types = (
-            self._contained(contained, kind, path, report) if contained.__class__ is list else {}
-        )
+        listed: list[Any] = contained if isinstance(contained, list) else []
+        types = self._contained(listed, path, report) if listed else {}
         if report.locals or types:
             self.references.local(report, types, kind)
         if types:
-            self._dom3(resource, contained, path, report)
+            self._dom3(resource, listed, path, report)
         if kind == "Bundle":
             resolve(report, links(resource))
         report.locals, report.ids, urns = outer
@@ -174,9 +185,7 @@ class Checker:
         else:
             self._whole(value, kind, place, report)
 
-    def _contained(
-        self, contained: list[Any], kind: str, path: Path, report: Report
-    ) -> dict[str, str]:
+    def _contained(self, contained: list[Any], path: Path, report: Report) -> dict[str, str]:
         """dom-2, dom-4, dom-5, and the ids: id to resource type."""
         types: dict[str, str] = {}
         for index, item in enumerate(contained):
@@ -249,12 +258,12 @@ class Checker:
         check = self._profiles.get((profile_name, kind)) if kind.__class__ is str else None
         if check is None:
             return []
-        report = Report(self._choices)
+        report = self.report()
         contained = resource.get("contained")
         for item in contained if contained.__class__ is list else ():
             if item.__class__ is dict and item.get("id").__class__ is str:
                 report.contained[item["id"]] = str(item.get("resourceType", ""))
-        check(resource, root(kind) if path is None else path, report, held)
+        check(resource, root(str(kind)) if path is None else path, report, held)
         return report.issues
 
 
@@ -270,6 +279,31 @@ def _pointers(value: Any, found: set[str]) -> None:
         found.add(value)
 
 
-def shipped_checker(profiles: Iterable[Profile] = ()) -> Checker:
-    """Make a checker from the data that we ship."""
-    return Checker(load_structure(), profiles, load_tables())
+def shipped_profiles() -> list[Profile]:
+    """Read the constraint parts of the profiles that we ship."""
+    return [read_profile(path) for path in sorted(data_path("profiles").glob("*.toml"))]
+
+
+def read_profile(path: FilePath) -> Profile:
+    """Read the constraint part of one profile file.
+
+    Raises
+    ------
+    ProfileNotFoundError
+        There is no such file.
+    MappingError
+        With every fault of it.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ProfileNotFoundError(f"profile {path.name}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MappingError([Fault(path.name, "", str(error))]) from error
+    return parse_profile(document, path.name, load_structure())
+
+
+def shipped_checker(profiles: Iterable[Profile] | None = None) -> Checker:
+    """Make a checker from the data that we ship, with all shipped profiles if none are given."""
+    asked = shipped_profiles() if profiles is None else profiles
+    return Checker(load_structure(), asked, load_tables())

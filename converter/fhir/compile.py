@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from converter.fhir.extensions import OwnerOf
-from converter.fhir.primitives import TESTS, uid
+from converter.fhir.primitives import TESTS, language, uid
 from converter.fhir.terminology import CID29, SOP_CLASSES
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ ValueCheck: TypeAlias = "Callable[[Any, Path, Report], None]"
 SHAPES = 2048
 """Sets of keys remembered a type; more come only from somebody who plays with us."""
 
+LANGUAGES = "http://hl7.org/fhir/ValueSet/languages"
 UIDS = frozenset({"ImagingStudy.series.uid", "ImagingStudy.series.instance.uid"})
 
 
@@ -130,7 +131,7 @@ class Compiler:
         present: set[str] = set()
         choices: dict[str, str] = {}
         for key in keys:
-            base = key[1:] if key.startswith("_") else key
+            base = key.removeprefix("_")
             element = elements.get(base)
             if key == "resourceType" and definition.kind == "resource":
                 plan.checks.append(None)
@@ -151,7 +152,7 @@ class Compiler:
                         f"{element.choice} may stand once: {choices[element.choice]} or {base}",
                     )
                 )
-            paired = f"_{base}" in keys
+            paired = element.type in TESTS and f"_{base}" in keys
             plan.checks.append(None if paired else values[base])
             if paired and base not in present:
                 plan.pairs.append((base, type_name, element))
@@ -262,7 +263,11 @@ class Compiler:
         if f"{owner}.{name}" in UIDS:
             return uid
         binding = element.binding
-        if element.type != "code" or binding is None or binding.strength != "required":
+        if element.type != "code" or binding is None:
+            return test
+        if binding.value_set == LANGUAGES:
+            return language
+        if binding.strength != "required":
             return test
         codes = self.terminology.plain_codes(binding.value_set)
         if codes is None:

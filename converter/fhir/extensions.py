@@ -107,7 +107,7 @@ class Extensions:
             codings = value.get("coding", [value])
             if codings.__class__ is list and not any(
                 item.__class__ is dict
-                and item.get("code") in definition.codes.get(item.get("system"), ())
+                and item.get("code") in definition.codes.get(str(item.get("system")), ())
                 for item in codings
             ):
                 report.add(

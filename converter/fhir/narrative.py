@@ -17,16 +17,18 @@ XML = "{http://www.w3.org/XML/1998/namespace}"
 PLAIN = re.compile(r'<div xmlns="http://www\.w3\.org/1999/xhtml">[^<>&]*[^\s<>&][^<>&]*</div>')
 """What needs no parser."""
 
-ELEMENTS = frozenset(
+_ELEMENTS = (
     "p br div h1 h2 h3 h4 h5 h6 a span b em i strong small big tt dfn q var abbr acronym cite "
     "blockquote hr address bdo kbd sub sup ul ol li dl dt dd pre table caption colgroup col thead tr "
-    "tfoot tbody th td code samp img map area ins del s u".split()
+    "tfoot tbody th td code samp img map area ins del s u"
 )
-ATTRIBUTES = frozenset(
+ELEMENTS = frozenset(_ELEMENTS.split())
+_ATTRIBUTES = (
     "title style class id lang dir accesskey tabindex span width align valign char charoff abbr axis "
     "headers scope rowspan colspan cite border summary cellspacing cellpadding rules frame start type "
-    "value reversed name href rel src alt height longdesc usemap ismap shape coords nohref size".split()
+    "value reversed name href rel src alt height longdesc usemap ismap shape coords nohref size"
 )
+ATTRIBUTES = frozenset(_ATTRIBUTES.split())
 LINKS = frozenset({"href", "src", "cite", "longdesc", "usemap"})
 SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.\-]*):")
 SAFE = frozenset({"http", "https", "mailto", "tel", "ftp", "urn", "data", "cid"})
@@ -44,10 +46,8 @@ def narrative(value: dict[str, Any], path: Path, report: Report) -> None:
     if not div.strip():
         report.add("txt-2", place, "a narrative without text")
         return
-    if "<!DOCTYPE" in div or "<!ENTITY" in div or "<?" in div:
-        report.add(
-            "txt-1", place, "no document type, entity or processing instruction in a narrative"
-        )
+    if "<!DOCTYPE" in div or "<!ENTITY" in div or "<?" in div or "<![" in div:
+        report.add("txt-1", place, "elements and text only: no document type, CDATA, instruction")
         return
     try:
         tree = ET.fromstring(div)  # noqa: S314  no document type can come this far
@@ -94,6 +94,8 @@ def _element(element: ET.Element, place: Path, report: Report) -> None:
                 place,
                 "an image from elsewhere tells its server who reads this",
             )
+        elif key == "src" and content.startswith("#") and len(content) > 1:
+            report.locals.append((content, (), place))
         elif key == "style" and STYLE.search(content):
             report.add(
                 "narrative-external", place, "a style that loads from elsewhere or runs something"

@@ -4,42 +4,14 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from converter.core.issues import Issue, Severity
-from converter.core.reasons import REASONS
+from converter.core.check_reasons import CHECKS
+from converter.core.issues import Issue
 
-__all__ = ["WARNINGS", "Path", "Report", "render", "root"]
+__all__ = ["Path", "Report", "render", "root"]
 
 Path: TypeAlias = tuple[Any, str, Any]
 """Place in a resource, innermost last: (parent, JSON name, index). A resource itself is
 (parent or ``None``, ``""``, its type). Rendered only when there is something to say."""
-
-WARNINGS = frozenset(
-    {
-        "dom-6",
-        "blank-value",
-        "blanks-around",
-        "unlikely-year",
-        "coding-without-system",
-        "modality-system",
-        "modality-not-acquisition",
-        "outside-value-set",
-        "sop-class-form",
-        "unknown-sop-class",
-        "study-uid-form",
-        "study-uid-identifier",
-        "count-too-small",
-        "duplicate-uid",
-        "reference-unresolved",
-        "reference-empty",
-        "type-not-checked",
-        "byte-order-mark",
-        "models-disagree",
-        "narrative-external",
-    }
-)
-"""Codes that are no error."""
-
-INFORMATION = frozenset({"must-support"})
 
 
 def root(resource_type: str) -> Path:
@@ -93,14 +65,5 @@ class Report:
 
     def add(self, code: str, path: Path, message: str) -> None:
         """Note an issue; its severity follows from the code."""
-        severity: Severity = "error"
-        if code in WARNINGS:
-            severity = "warning"
-        elif code in INFORMATION:
-            severity = "information"
+        severity = CHECKS[code].severity
         self.issues.append(Issue(severity, code, render(path, self.choices), "", message))
-
-
-def known_code(code: str) -> bool:
-    """Whether a code stands in the table of reasons."""
-    return code in REASONS

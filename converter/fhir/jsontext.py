@@ -1,0 +1,162 @@
+"""JSON as text: what is lost once a parser has made objects of it (RFC 8259, R4 ``json.html``).
+
+Keys that stand twice, NaN and Infinity, numbers with a fraction where a whole one is asked for, the byte
+order mark and the encoding are only seen here.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from converter.core.issues import Issue
+
+__all__ = ["Parsed", "parse"]
+
+DEEPEST = 200
+"""Levels of nesting that are read; a resource has a dozen."""
+
+
+@dataclass(slots=True)
+class Parsed:
+    """What a text is."""
+
+    value: Any = None
+    issues: list[Issue] = field(default_factory=list)
+    readable: bool = True
+    """Whether it is JSON at all."""
+
+
+class _Constant(float):
+    """NaN or Infinity, as a number that no element takes."""
+
+
+class _Reader:
+    """Notes duplicate keys while the parser builds objects."""
+
+    def __init__(self) -> None:
+        self.twice: list[tuple[dict[str, Any], str]] = []
+        self.constants = False
+
+    def pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            seen: set[str] = set()
+            for key, _ in pairs:
+                if key in seen:
+                    self.twice.append((made, key))
+                seen.add(key)
+        return made
+
+    @staticmethod
+    def whole(text: str) -> Any:
+        if text == "-0" or len(text) > 40:
+            return Decimal(text)
+        return int(text)
+
+    @staticmethod
+    def constant(text: str) -> Any:
+        return _Constant(text)
+
+
+def parse(data: bytes, *, first_line: int = 1) -> Parsed:
+    """Parse one JSON text, strictly.
+
+    Parameters
+    ----------
+    data : bytes
+    first_line : int
+        Line of the file that the text starts in, for NDJSON.
+
+    Returns
+    -------
+    Parsed
+        Decimals are `decimal.Decimal`, as is ``-0``, so that their form can be judged.
+    """
+    parsed = Parsed()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return _unreadable("encoding", f"line {first_line}: UTF-16; JSON is exchanged as UTF-8")
+    if data.startswith(codecs.BOM_UTF8):
+        message = "a byte order mark at the start; JSON is exchanged without"
+        parsed.issues.append(Issue("warning", "byte-order-mark", message=message))
+        data = data[len(codecs.BOM_UTF8) :]
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = first_line + data.count(b"\n", 0, error.start)
+        return _unreadable("encoding", f"line {line}: byte {error.start} is no UTF-8")
+    if not text.strip():
+        return _unreadable("json-syntax", f"line {first_line}: nothing here")
+    reader = _Reader()
+    try:
+        if _depth(text) > DEEPEST:
+            return _unreadable(
+                "too-deep-json", f"line {first_line}: nested deeper than {DEEPEST} levels"
+            )
+        parsed.value = json.loads(
+            text,
+            object_pairs_hook=reader.pairs,
+            parse_float=Decimal,
+            parse_int=reader.whole,
+            parse_constant=reader.constant,
+        )
+    except json.JSONDecodeError as error:
+        line = first_line + error.lineno - 1
+        return _unreadable("json-syntax", f"line {line}, column {error.colno}: {error.msg}")
+    except RecursionError:
+        return _unreadable("too-deep-json", f"line {first_line}: nested too deep to read")
+    for holder, key in reader.twice:
+        place = _find(parsed.value, holder) or "$"
+        name = f"{place}.{key}"
+        parsed.issues.append(
+            Issue("error", "duplicate-key", name, message=f"{key} stands twice in one object")
+        )
+    return parsed
+
+
+def _unreadable(code: str, message: str) -> Parsed:
+    return Parsed(issues=[Issue("error", code, message=message)], readable=False)
+
+
+def _depth(text: str) -> int:
+    """Deepest nesting, without building anything."""
+    deepest = depth = 0
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return 0
+    quoted = escaped = False
+    for character in text:
+        if quoted:
+            if escaped:
+                escaped = False
+            elif character == "\\":
+                escaped = True
+            elif character == '"':
+                quoted = False
+        elif character == '"':
+            quoted = True
+        elif character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+            if deepest > DEEPEST:
+                return deepest
+        elif character in "]}":
+            depth -= 1
+    return deepest
+
+
+def _find(value: Any, wanted: dict[str, Any]) -> str:
+    """FHIRPath of an object within a resource, by identity."""
+    start = value.get("resourceType") if value.__class__ is dict else None
+    stack: list[tuple[Any, str]] = [(value, start if start.__class__ is str else "$")]
+    while stack:
+        held, path = stack.pop()
+        if held is wanted:
+            return path
+        if held.__class__ is dict:
+            stack += [(item, f"{path}.{key}") for key, item in held.items()]
+        elif held.__class__ is list:
+            stack += [(item, f"{path}[{index}]") for index, item in enumerate(held)]
+    return ""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from rich.progress import TaskID
@@ -27,6 +30,9 @@ class Silent:
         trace: TracebackType | None,
     ) -> None:
         """End."""
+
+    def expect(self, inputs: Sequence[str]) -> None:
+        """Count what there is to read, where that helps."""
 
     def phase(self, name: str, total: int | None = None) -> None:
         """Begin a phase."""
@@ -60,6 +66,8 @@ class Bar(Silent):
             transient=True,
         )
         self._task: TaskID | None = None
+        self._files: int | None = None
+        self._end = threading.Event()
 
     def __enter__(self) -> Self:
         """Begin to draw."""
@@ -73,7 +81,26 @@ class Bar(Silent):
         trace: TracebackType | None,
     ) -> None:
         """Wipe the bars: the summary takes their place."""
+        self._end.set()
         self._progress.stop()
+
+    def expect(self, inputs: Sequence[str]) -> None:
+        """Count the files of folders beside the reading of them, so that the remaining time can be told.
+
+        Looking is much faster than reading. What an archive holds nobody knows before, so where an input is one
+        there is no total.
+        """
+        if inputs and all(os.path.isdir(path) for path in inputs):  # noqa: PTH112
+            threading.Thread(target=self._count, args=(list(inputs),), daemon=True).start()
+
+    def _count(self, inputs: list[str]) -> None:
+        files = 0
+        for path in inputs:
+            for _, _, names in os.walk(path):
+                files += len(names)
+                if self._end.is_set():
+                    return
+        self._files = files
 
     def phase(self, name: str, total: int | None = None) -> None:
         """Begin a phase; without a total the bar only moves."""
@@ -86,6 +113,8 @@ class Bar(Silent):
             return
         self._progress.advance(self._task, count)
         task = self._progress.tasks[self._task]
+        if task.total is None and self._files is not None and task.description == "reading":
+            self._progress.update(self._task, total=max(self._files, task.completed))
         speed = task.speed or task.finished_speed
         if speed:
             self._progress.update(self._task, rate=f"{speed:,.0f}/s")

@@ -74,6 +74,7 @@ def run_convert(
         request = _request(loaded, inputs, given, stack, dry_run=dry_run)
         progress = progress_for(settings.progress, quiet=state.quiet)
         with progress:
+            progress.expect(request.inputs if not request.names else ())
             result = run(request, progress=progress)
         with result:
             _tell(result, settings, state)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -12,8 +11,12 @@ from converter.core.issues import Issue
 from converter.core.study import assemble, unpack_block
 from converter.errors import ConverterError
 from converter.pipeline.pool import Pool, Stop
-from converter.pipeline.request import Parts, Progress, Request
 from converter.store import Companion, Converted, StudyStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from converter.pipeline.request import Parts, Progress, Request
 
 __all__ = ["convert_studies", "reduce_companions"]
 
@@ -41,7 +44,7 @@ _job: _Job
 
 
 def _begin(*arguments: Any) -> None:
-    global _job
+    global _job  # noqa: PLW0603  one job a worker process
     _job = _Job(*arguments)
 
 
@@ -127,7 +130,8 @@ def convert_studies(request: Request, store: StudyStore, progress: Progress, sto
         return
     pool = Pool[_Work, list[Converted]](_work, _begin, tuple(job), request.jobs, _Work.halves)
     with closing(pool.run(works, stop)) as results:
-        for work, made in results:
+        for work, given in results:
+            made = given
             if made is None:
                 uid, blocks = work.studies[0]
                 rows = sum(len(unpack_block(block).rows) for block in blocks)

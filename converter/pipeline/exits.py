@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from converter.core.reasons import REASONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Ending", "exit_code"]
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from converter.core.header import Wanted, merge_wanted
 from converter.errors import StoreError
 from converter.pipeline.pool import Pool, Stop
-from converter.pipeline.request import Progress, Request
 from converter.sources import Entry, Filters, Skipped, Task, TaskResult, plan, printable, read_task
-from converter.sources.planning import Input
 from converter.sources.worker import MODALITY
 from converter.store import FileStamp, PackedBlock, Part, SkippedRow, StudyStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from converter.pipeline.request import Progress, Request
+    from converter.sources.planning import Input
 
 __all__ = ["read_inputs"]
 
@@ -56,7 +59,7 @@ class _Read(NamedTuple):
     def parts(self) -> Iterator[TaskResult]:
         yield self.first
         if self.spool:
-            with open(self.spool, "rb") as file:
+            with Path(self.spool).open("rb") as file:
                 while length := file.read(8):
                     yield _decode(file.read(int.from_bytes(length, "big")))
 
@@ -65,7 +68,7 @@ _job: _Job
 
 
 def _begin(*arguments: Any) -> None:
-    global _job
+    global _job  # noqa: PLW0603  one job a worker process
     _job = _Job(*arguments)
 
 
@@ -76,7 +79,9 @@ def _work(task: Task) -> _Read:
     try:
         for part in parts:
             if spool is None:
-                spool = NamedTemporaryFile(dir=_job.scratch, prefix="parts-", delete=False)
+                spool = NamedTemporaryFile(  # noqa: SIM115  closed below, removed by who reads it
+                    dir=_job.scratch, prefix="parts-", delete=False
+                )
             data = _encode(part)
             spool.write(len(data).to_bytes(8, "big") + data)
     finally:

@@ -1,18 +1,21 @@
 """What a run is asked for, and the parts that it is put together from."""
 
+# ruff: noqa: D102  properties of protocols are told where they are made
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from converter.core.header import Unreadable, Wanted
-from converter.core.issues import Issue
-from converter.core.study import Study
 from converter.sources import Filters
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.core.header import Unreadable, Wanted
+    from converter.core.issues import Issue
+    from converter.core.study import Study
     from converter.sinks.interface import Sink
     from converter.sources.worker import HeaderRead
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from converter.core.issues import Issue
 from converter.pipeline.exits import Ending, exit_code
-from converter.pipeline.request import Request
 from converter.sources import Skipped
-from converter.sources.planning import Input
-from converter.store import StudyStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from converter.core.issues import Issue
+    from converter.pipeline.request import Request
+    from converter.sources.planning import Input
+    from converter.store import StudyStore
 
 __all__ = ["RunResult", "StudyResult"]
 

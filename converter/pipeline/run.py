@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from converter.pipeline.converting import convert_studies, reduce_companions
 from converter.pipeline.pool import Stop, catching_signals
@@ -12,6 +12,9 @@ from converter.pipeline.result import RunResult
 from converter.pipeline.writing import write_resources
 from converter.sources import Input, look
 from converter.store import StudyStore, open_kept, open_temporary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["run"]
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from converter.core.issues import gather
-from converter.pipeline.pool import Stop
-from converter.pipeline.request import Progress, Request
 from converter.store import Converted, Outcome, StudyStore
+
+if TYPE_CHECKING:
+    from converter.pipeline.pool import Stop
+    from converter.pipeline.request import Progress, Request
 
 __all__ = ["finish", "write_resources"]
 

@@ -14,12 +14,14 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from converter.core.header import Unreadable
 from converter.sources.task import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 __all__ = [
     "BROKEN",
@@ -148,10 +150,17 @@ class BoundedStream(io.RawIOBase):
             size -= len(data)
         return b"".join(parts)
 
+    def close(self) -> None:
+        """Close the member as well."""
+        self._raw.close()
+        super().close()
+
     def readable(self) -> bool:
+        """Say that it can be read."""
         return True
 
     def seekable(self) -> bool:
+        """Say whether winding is offered."""
         return self._rewind
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
@@ -167,6 +176,7 @@ class BoundedStream(io.RawIOBase):
         return self._at
 
     def tell(self) -> int:
+        """Offset of the next byte."""
         return self._at
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -184,6 +194,7 @@ class BoundedStream(io.RawIOBase):
         return data
 
     def readinto(self, buffer: Any, /) -> int:
+        """Read into a buffer; see `read`."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
@@ -243,11 +254,11 @@ def _opener(
 def _compressed(path: str, kind: str) -> Iterator[Member | tuple[str, Unreadable]]:
     opened: BinaryIO
     if kind == "gz":
-        opened = cast("BinaryIO", gzip.open(path, "rb"))
+        opened = cast("BinaryIO", gzip.open(path, "rb"))  # noqa: SIM115  closed below
     elif kind == "bz2":
-        opened = cast("BinaryIO", bz2.open(path, "rb"))
+        opened = cast("BinaryIO", bz2.open(path, "rb"))  # noqa: SIM115
     else:
-        opened = cast("BinaryIO", lzma.open(path, "rb"))
+        opened = cast("BinaryIO", lzma.open(path, "rb"))  # noqa: SIM115
     with opened:
         start = opened.read(512)
         opened.seek(0)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from converter.errors import SourceError
 from converter.sources import archives
 from converter.sources.task import Entry, Filters, Skipped, Task, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["Input", "listed", "look", "plan"]
 

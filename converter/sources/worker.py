@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
 from converter.core.header import Header, Unreadable, Wanted
@@ -12,6 +11,7 @@ from converter.sources import archives
 from converter.sources.task import Entry, Filters, Packed, Task, TaskResult, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
 __all__ = ["Readers", "read_task"]
@@ -58,10 +58,15 @@ class Readers(Protocol):
 
     def read_file(
         self, path: str, wanted: Wanted, *, ignore_changed: bool = False
-    ) -> HeaderRead | Unreadable: ...
+    ) -> HeaderRead | Unreadable:
+        """Read a file."""
+        ...
+
     def read_stream(
         self, stream: BinaryIO, size: int | None, wanted: Wanted
-    ) -> HeaderRead | Unreadable: ...
+    ) -> HeaderRead | Unreadable:
+        """Read a member of an archive."""
+        ...
 
 
 class _Collector:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from sqlite3 import Connection
+from typing import TYPE_CHECKING
 
 from converter.core.study import Block, pack, pack_block, unpack_block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from sqlite3 import Connection
 
 __all__ = ["forget", "touch"]
 

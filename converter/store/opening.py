@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import ExitStack
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from converter.errors import StoreError
 from converter.store.place import Lock, private_folder, refuse_network, sweep
 from converter.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["open_kept", "open_temporary"]
 

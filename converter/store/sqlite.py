@@ -1,11 +1,10 @@
 """The study store in SQLite. Reads go in pages, so that writing beside them is safe and memory flat."""
 
+# ruff: noqa: D102  what each method promises stands in `StudyStore`
+
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from sqlite3 import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,6 +18,11 @@ from converter.store.interface import (
     Part,
     SkippedRow,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+    from sqlite3 import Connection
 
 __all__ = ["SqliteStore"]
 
@@ -183,8 +187,8 @@ class SqliteStore:
                     ],
                 )
                 db.executemany(
-                    "INSERT INTO skipped (study_uid, path, reason, detail) VALUES (?, ?, 'duplicate', '')",
-                    [(item.study_uid, source) for source in item.duplicates],
+                    "INSERT INTO skipped (study_uid, path, reason, detail) VALUES (?, ?, ?, '')",
+                    [(item.study_uid, source, "duplicate") for source in item.duplicates],
                 )
                 slim = msgspec.structs.replace(item, contributions=[], duplicates=[])
                 db.execute(
@@ -255,7 +259,8 @@ class SqliteStore:
 
     def companions(self) -> Iterator[Companion]:
         sql = (
-            "SELECT resource_type, resource_id, data FROM companion WHERE (resource_type, resource_id) "
+            "SELECT resource_type, resource_id, data FROM companion "  # noqa: S608
+            "WHERE (resource_type, resource_id) "
             f"> (?, ?) ORDER BY resource_type, resource_id LIMIT {PAGE}"
         )
         last = ("", "")

@@ -27,7 +27,7 @@ class Waiting:
     def advance(self, count=1):
         before, self.done = self.done, self.done + count
         if self.now == self.wanted and before < self.count <= self.done:
-            print("waiting", flush=True)
+            print("waiting", flush=True)  # noqa: T201
             sys.stdin.readline()
 
 
@@ -51,7 +51,7 @@ def main():
         jobs=int(jobs),
     )
     with run(request, progress=Waiting(phase, int(count))) as result:
-        print(result.exit_code, result.phase, result.advice, flush=True)
+        print(result.exit_code, result.phase, result.advice, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

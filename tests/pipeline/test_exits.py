@@ -7,7 +7,9 @@ import pytest
 from converter.core.reasons import REASONS
 from converter.pipeline import Ending, exit_code
 
-HARMLESS = {name: 1 for name, reason in REASONS.items() if reason.kind == "skipped" and not reason.failure}
+HARMLESS = {
+    name: 1 for name, reason in REASONS.items() if reason.kind == "skipped" and not reason.failure
+}
 
 
 @pytest.mark.parametrize(

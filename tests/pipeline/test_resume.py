@@ -37,7 +37,7 @@ def counted(parts):
     read = []
 
     def read_file(path, wanted, *, ignore_changed=False):
-        read.append(os.path.basename(path))
+        read.append(Path(path).name)
         return parts.read_file(path, wanted, ignore_changed=ignore_changed)
 
     def convert(study, rules, options):
@@ -58,7 +58,14 @@ def test_a_second_run_reads_and_converts_nothing_and_says_the_same(
     second = convert(folder, state=state, parts=parts)
     assert read == []
     assert standing() == expected
-    for name in ("counts", "resources", "skipped_counts", "exit_code", "all_studies", "all_skipped"):
+    for name in (
+        "counts",
+        "resources",
+        "skipped_counts",
+        "exit_code",
+        "all_studies",
+        "all_skipped",
+    ):
         assert getattr(second, name) == getattr(first, name), name
 
 
@@ -121,8 +128,10 @@ def test_a_file_that_could_not_be_read_is_tried_again(folder, state, convert, pa
 def test_other_filters_read_again(folder, state, convert, counted):
     from converter.sources import Filters
 
-    parts, read = counted
-    some = convert(folder, state=state, parts=parts, filters=Filters(study_uids=frozenset({"1.2.1"})))
+    parts, _ = counted
+    some = convert(
+        folder, state=state, parts=parts, filters=Filters(study_uids=frozenset({"1.2.1"}))
+    )
     assert some.counts["studies"] == 1
     assert convert(folder, state=state, parts=parts).counts["studies"] == 4
 
@@ -130,8 +139,10 @@ def test_other_filters_read_again(folder, state, convert, counted):
 def held(folder, tmp_path, state, jobs, phase, count):
     path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
     return subprocess.Popen(
-        [sys.executable, str(HERE / "held_run.py"), str(folder), str(tmp_path / "out"), str(state)]
-        + [str(jobs), phase, str(count)],
+        [
+            sys.executable,
+            *map(str, (HERE / "held_run.py", folder, tmp_path / "out", state, jobs, phase, count)),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -159,7 +170,9 @@ def test_a_run_that_was_killed_is_finished_by_the_next(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(("phase", "kept"), [("reading", True), ("writing", True), ("reading", False)])
+@pytest.mark.parametrize(
+    ("phase", "kept"), [("reading", True), ("writing", True), ("reading", False)]
+)
 def test_an_interrupted_run_keeps_what_is_done_and_says_how_to_go_on(
     folder, tmp_path, state, convert, standing, number, phase, kept
 ):

@@ -30,7 +30,9 @@ def folder(tmp_path, make_dicom):
         patient = "B" if index % 3 == 2 else "A"
         name.write_bytes(make_dicom(study, sop=f"1.9.{index}", patient=patient))
     shutil.copy(root / "f0" / "00", root / "f1" / "copy")
-    (root / "notes.txt").write_text("these are only notes, and long enough to be none of DICOM's\n" * 9)
+    (root / "notes.txt").write_text(
+        "these are only notes, and long enough to be none of DICOM's\n" * 9
+    )
     return root
 
 
@@ -44,7 +46,12 @@ def test_studies_are_told_apart_and_counted(folder, convert, standing, instances
         ("f1/copy", "duplicate"),
         ("notes.txt", "not-dicom"),
     ]
-    assert instances(standing()["ImagingStudy/s-1.2.0.json"]) == ["1.9.0", "1.9.3", "1.9.6", "1.9.9"]
+    assert instances(standing()["ImagingStudy/s-1.2.0.json"]) == [
+        "1.9.0",
+        "1.9.3",
+        "1.9.6",
+        "1.9.9",
+    ]
     assert [study.resource for study in result.all_studies] == [
         f"ImagingStudy/s-1.2.{n}" for n in range(3)
     ]

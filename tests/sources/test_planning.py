@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ def folder(tmp_path, make_dicom):
 
 
 def paths(tasks):
-    return [os.path.basename(entry.path) for task in tasks for entry in task.entries]
+    return [Path(entry.path).name for task in tasks for entry in task.entries]
 
 
 def test_a_folder_is_walked_in_an_order_that_never_changes(folder):
@@ -99,7 +100,7 @@ def test_globs_match_names_or_paths_and_what_they_leave_out_is_told(folder):
     filters = Filters(include=("*.dcm",), exclude=("b/2*",))
     items = list(plan([str(folder)], filters=filters))
     assert paths(i for i in items if not isinstance(i, Skipped)) == ["1.dcm"]
-    assert sorted(os.path.basename(i.path) for i in items if isinstance(i, Skipped)) == [
+    assert sorted(Path(i.path).name for i in items if isinstance(i, Skipped)) == [
         "2.dcm",
         "deep",
         "top",
@@ -138,8 +139,7 @@ def test_paths_are_told_relative_to_their_input(folder):
 
 
 def test_a_name_that_is_no_utf8_is_read_and_told_with_escapes(tmp_path, make_dicom, gather):
-    with open(os.fsencode(tmp_path) + b"/\xff.dcm", "wb") as file:
-        file.write(make_dicom())
+    (tmp_path / os.fsdecode(b"\xff.dcm")).write_bytes(make_dicom())
     assert gather(tmp_path).sources == ["\\xff.dcm"]
 
 

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -117,7 +118,9 @@ def test_nothing_of_a_task_stays_when_reading_it_breaks_off(store):
 
 def test_an_instance_that_comes_later_makes_its_study_unconverted(store):
     store.add([Part([block("1.2", "a"), block("1.3", "a")])], "v")
-    store.save([made("1.2", contributions=[("Patient", "p", b"{}")], duplicates=["d"]), made("1.3")])
+    store.save(
+        [made("1.2", contributions=[("Patient", "p", b"{}")], duplicates=["d"]), made("1.3")]
+    )
     store.add([Part([block("1.2", "b")])], "v")
     assert [uid for uid, _ in store.studies(unconverted=True)] == ["1.2"]
     assert list(store.contributions()) == []
@@ -173,8 +176,13 @@ def test_totals_count_what_was_converted(store):
 
 
 def test_skipped_inputs_of_a_run_go_with_the_next_run(store):
-    store.add([Part([], [SkippedRow("b", "symbolic-link"), SkippedRow("a", "not-dicom", "d")])], "v")
-    assert list(store.skipped()) == [SkippedRow("a", "not-dicom", "d"), SkippedRow("b", "symbolic-link")]
+    store.add(
+        [Part([], [SkippedRow("b", "symbolic-link"), SkippedRow("a", "not-dicom", "d")])], "v"
+    )
+    assert list(store.skipped()) == [
+        SkippedRow("a", "not-dicom", "d"),
+        SkippedRow("b", "symbolic-link"),
+    ]
     store.begin_run()
     assert list(store.skipped()) == []
 
@@ -205,7 +213,10 @@ def test_a_file_that_did_not_finish_is_read_again(kept):
 
 def test_a_changed_file_replaces_its_old_rows_and_no_others(kept):
     zipped = ["z.zip!/a!/x", "z.zip!/b"]
-    kept.add([Part([block("1.2", ["a", "b", *zipped])], (), [stamp(n) for n in ("a", "b", "z.zip")])], "v")
+    kept.add(
+        [Part([block("1.2", ["a", "b", *zipped])], (), [stamp(n) for n in ("a", "b", "z.zip")])],
+        "v",
+    )
     kept.save([made("1.2")])
     kept.add([Part([block("1.3", ["b"])], (), [stamp("b", 2)])], "v", fresh=[b"b"])
     assert sources(kept, "1.2") == ["a", *zipped]
@@ -303,7 +314,7 @@ def test_what_a_dead_run_left_is_swept(tmp_path):
         "open_temporary(); os.kill(os.getpid(), 9)"
     )
     folder = tmp_path / "tmp"
-    environment = {**os.environ, "T": str(folder), "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, "T": str(folder), "PYTHONPATH": str(Path.cwd())}
     subprocess.run([sys.executable, "-c", code], env=environment, check=False)
     assert len(list(folder.iterdir())) == 1
     (folder / f"{PREFIX}stranger").mkdir()

@@ -186,16 +186,28 @@ def _ours(rules: RuleSet) -> Iterator[str]:
 
 
 def _judge(rules: RuleSet) -> Judge:
+    """Make the check of a run: base R4, the profiles asked for, and fhir.resources on each new shape."""
     from converter.fhir.checker import shipped_checker
+    from converter.fhir.claims import claims, patient_claims
+    from converter.fhir.models import ShapeGuard
     from converter.pipeline import Verdict
 
     checker = shipped_checker(rules.profiles)
+    guard = ShapeGuard()
 
     def judge(
         resource: dict[str, Any], patient: dict[str, Any] | None, dropped: Sequence[str]
     ) -> Verdict:
-        del patient, dropped
-        return Verdict(checker.check(resource, trusted_uids=True), ())
+        issues = checker.check(resource, trusted_uids=True)
+        canonicals: list[str] = []
+        if resource["resourceType"] == "ImagingStudy":
+            canonicals, found = claims(
+                resource, patient, checker, rules.profiles, dropped, base=issues, trusted_uids=True
+            )
+            issues = [*issues, *found]
+        elif resource["resourceType"] == "Patient":
+            canonicals = patient_claims(resource, checker, rules.profiles)
+        return Verdict([*issues, *guard.issues(resource)], canonicals)
 
     return judge
 

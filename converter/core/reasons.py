@@ -261,6 +261,7 @@ REASONS: dict[str, Reason] = {
         "The header holds a value representation that DICOM does not define.",
         "Repair the object at its source.",
     ),
+    "malformed-sequence": Reason("finding", False, "What stands within a sequence breaks DICOM's encoding rules and was left out.", "Repair the object at its source."),
     "wrong-vr": Reason(
         "finding",
         False,

@@ -214,7 +214,13 @@ def _values(
         ):
             findings["wrong-vr"] = None
         elif inner is not None:
-            items = dataset[tag].value or []
+            try:
+                items = dataset[tag].value or []
+            except RecursionError:
+                raise Refused("too-deep") from None
+            except Exception:  # noqa: BLE001  # pydicom has its value, but cannot read what is in it
+                findings["malformed-sequence"] = None
+                continue
             yield (
                 tag,
                 pack_items(
@@ -224,6 +230,9 @@ def _values(
         else:
             value = element.value or b""
             if element.length != UNDEFINED and len(value) < element.length:
+                if depth:
+                    findings["malformed-sequence"] = None
+                    continue
                 raise Refused("truncated-header")
             little = element.is_little_endian
             yield tag, value if little else little_endian(value, vr[:2].encode())

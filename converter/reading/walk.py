@@ -44,6 +44,7 @@ _ITEM: Final = b"\xfe\xff\x00\xe0"
 _FRAGMENTS: Final = 1024
 _HOPS: Final = 256
 _HOP: Final = 4096
+_IDENTITY: Final = frozenset(_ALWAYS[1:])
 _SKIP, _KEEP, _LOOK = 0, 1, 2
 _MEMO_SIZE: Final = 16384
 
@@ -142,10 +143,19 @@ def walk(cursor: Cursor, what: Plan, header: Header) -> None:
         else:
             cursor.at = at
             if tag in PIXELS or tag == PER_FRAME or (ordered and tag > last_wanted):
-                _whole(cursor, header)
+                if not _whole(cursor, header, tag) or not header.keys() >= _IDENTITY:
+                    raise HandOver  # out of order: wanted ones may come after the last
                 return
             _, vr, length = cursor.element()
-            cursor.value(header, tag, vr, length, wanted, 0)
+            end = cursor.offset + length
+            try:
+                cursor.value(header, tag, vr, length, wanted, 0)
+            except Refused as refused:
+                if refused.reason == "truncated-header" and length != UNDEFINED:
+                    size = cursor.source.size
+                    if size is not None and end <= size:
+                        raise HandOver from None  # not the file is cut but what is within this value
+                raise
             data, at = cursor.data, cursor.at
 
 
@@ -199,22 +209,23 @@ def _end(cursor: Cursor, previous: int, header: Header) -> None:
         cursor.findings["truncated"] = None
 
 
-def _whole(cursor: Cursor, header: Header) -> None:
+def _whole(cursor: Cursor, header: Header, previous: int) -> bool:
     """See whether the file goes on as far as its elements claim, hopping over their values.
 
-    From the first element that is not wanted on, to the pixel data or the end.
+    From the first element that is not wanted on, to the pixel data or the end. False where the elements
+    turn out not to be in order, so that a wanted one may yet come.
     """
     source = cursor.source
     size = source.size
     if size is None:
-        return
+        return True
     tag, hops = 0, 0
     try:
         while tag != PER_FRAME:
             if cursor.at + 12 > len(cursor.data):
                 hops += 1
                 if not source.random or hops > _HOPS:
-                    return
+                    return True
                 cursor.base, cursor.data, cursor.at = (
                     cursor.offset,
                     source.read(cursor.offset, _HOP),
@@ -223,21 +234,25 @@ def _whole(cursor: Cursor, header: Header) -> None:
                 if len(cursor.data) < 8:
                     if header.get(ROWS) and tag < _LATE:
                         cursor.findings["truncated"] = None
-                    return
+                    return True
             tag, vr, length = cursor.element()
+            if tag < previous:
+                return False
+            previous = tag
             if tag in PIXELS:
                 beyond = cursor.offset + length > size
                 if not _encapsulated(cursor, size) if length == UNDEFINED else beyond:
                     cursor.findings["truncated"] = None
-                return
+                return True
             if tag == PER_FRAME:
-                return
+                return True
             cursor.ignore(vr, length, 0)
     except Refused as refused:
         if refused.reason == "truncated-header":
             cursor.findings["truncated"] = None
     except HandOver:
-        return
+        return True
+    return True
 
 
 def _encapsulated(cursor: Cursor, size: int) -> bool:

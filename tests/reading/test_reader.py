@@ -225,14 +225,58 @@ def test_unknown_vr_is_left_to_pydicom_with_a_finding() -> None:
 
 
 def test_elements_out_of_order_are_found() -> None:
-    stray = element(0x00400275, b"LO", b"far") + element(0x52009231, b"LO", b"high")
-    data = with_meta(stray + UIDS + element(0x00100010, b"PN", b"A^B "))
-    result = read_bytes(data, {**WANTED})
-    assert isinstance(result, Unreadable) or result.header[0x00100010] == b"A^B "
-    data = with_meta(
-        element(0x00400275, b"LO", b"far ") + UIDS + element(0x00100010, b"PN", b"A^B ")
+    name = element(0x00100010, b"PN", b"A^B ")
+    early = element(0x00400275, b"LO", b"far ")
+    beyond = element(0x52009231, b"LO", b"high")
+    for data in (early + UIDS + name, beyond + UIDS + name, UIDS + beyond + name):
+        assert parsed(with_meta(data)).header[0x00100010] == b"A^B "
+
+
+def test_damaged_sequence_costs_itself_only() -> None:
+    item = b"\xfe\xff\x00\xe0\x10\0\0\0" + element(0x00080100, b"SH", b"", 500) + b"\0" * 8
+    data = (
+        UIDS[:50]
+        + element(0x00081032, b"SQ", item)
+        + UIDS[50:]
+        + element(0x00400275, b"LO", b"x" * 600)
     )
-    assert parsed(data).header[0x00100010] == b"A^B "
+    result = parsed(with_meta(data))
+    assert result.findings == ("malformed-sequence",)
+    assert 0x00080100 not in dict(enumerate(items(result.header.get(0x00081032))))
+
+
+def test_file_that_may_not_be_read_says_so(monkeypatch) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "no", "/patients/NAME")
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert read_file("x", WANTED) == Unreadable("permission-denied")
+
+
+def test_fault_of_a_stream_is_left_to_its_owner() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 0:
+                raise zlib.error("broken")
+            return super().read(size)
+
+    long = element(0x00081199, b"SH", b"x" * 20_000) + UIDS
+    for odd in (b"", element(0x00080006, b"ZZ", b"12")):
+        with pytest.raises(zlib.error):
+            read_stream(Broken(with_meta(odd + long)), None, WANTED)
+
+
+def test_pipe_holds_no_more_than_its_limit() -> None:
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    data = with_meta(
+        UIDS + element(0x0040A000, b"OB", b"x" * 3_000_000) + element(0x0040A043, b"SQ", b"")
+    )
+    result = read_stream(Pipe(data), None, WANTED, limits=Limits(header=100_000))
+    assert isinstance(result, Read)
+    assert 0x0040A043 in result.header
 
 
 def test_sequence_where_a_text_should_be_is_left_out_with_a_finding() -> None:

@@ -62,7 +62,11 @@ class Fault:
     """What is wrong and, where one is near, the name that was probably meant."""
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.key}: {self.message}" if self.key else f"{self.file}: {self.message}"
+        return (
+            f"{self.file}: {self.key}: {self.message}"
+            if self.key
+            else f"{self.file}: {self.message}"
+        )
 
 
 class MappingError(ConfigurationError):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from converter.pipeline.request import Parts, Progress, Request
 
-__all__ = ["convert_studies", "reduce_companions"]
+__all__ = ["convert_studies", "reduce_companions", "reduce_published", "where"]
 
 ROWS = 4000
 """Instances of one task, about: a large study is a task alone."""
@@ -61,24 +61,24 @@ def _convert_one(uid: str, blocks: tuple[bytes, ...], job: _Job) -> Converted:
     study = assemble(uid, map(unpack_block, blocks))
     try:
         made = job.parts.convert(study, job.rules, job.options)
+        return Converted(
+            uid,
+            made.state,
+            orjson.dumps(made.resource) if made.resource is not None else b"",
+            list(made.issues),
+            list(made.dropped),
+            made.series,
+            made.instances,
+            [
+                (str(companion["resourceType"]), str(companion["id"]), orjson.dumps(companion))
+                for companion in made.companions
+            ],
+            study.duplicates,
+        )
     except ConverterError:
         raise
-    except Exception as error:  # noqa: BLE001
-        return _failed(uid, len(study.series), study.count, _where(error))
-    return Converted(
-        uid,
-        made.state,
-        orjson.dumps(made.resource) if made.resource is not None else b"",
-        list(made.issues),
-        list(made.dropped),
-        made.series,
-        made.instances,
-        [
-            (str(companion["resourceType"]), str(companion["id"]), orjson.dumps(companion))
-            for companion in made.companions
-        ],
-        study.duplicates,
-    )
+    except Exception as error:  # noqa: BLE001  one study must not cost the others
+        return _failed(uid, len(study.series), study.count, where(error))
 
 
 def _failed(uid: str, series: int, instances: int, message: str) -> Converted:
@@ -86,7 +86,7 @@ def _failed(uid: str, series: int, instances: int, message: str) -> Converted:
     return Converted(uid, "failed", b"", [issue], [], series, instances, [], [])
 
 
-def _where(error: Exception) -> str:
+def where(error: Exception) -> str:
     """Kind of an error and the place of its cause; its own words may hold a value of a patient's."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -159,10 +159,12 @@ def reduce_companions(request: Request, store: StudyStore, stop: Stop) -> None:
         if request.parts.reduce(contributions).mismatch:
             mismatched.update(uid for uid, _ in contributions)
     store.hold(mismatched, "patient-mismatch")
-    _reduce(request, store, stop)
+    reduce_published(request, store, stop)
 
 
-def _reduce(request: Request, store: StudyStore, stop: Stop) -> None:
+def reduce_published(request: Request, store: StudyStore, stop: Stop) -> None:
+    """Make each resource that spans studies, anew, from what the published ones say of it."""
+    store.begin_reducing()
     for batch in _batches(store.contributions()):
         if stop:
             return

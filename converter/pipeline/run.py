@@ -72,11 +72,11 @@ def _run(
         write_resources(request, store, progress, stop, set(pruned))
     outputs: list[str] = []
     if request.sink is not None:
-        # What stands whole stays; before the writing nothing does.
-        if phase == "writing":
-            outputs = request.sink.close()
-        else:
+        # Interrupted: files that stand whole stay, and no part of a run replaces a whole earlier one.
+        if stop:
             request.sink.abort()
+        else:
+            outputs = request.sink.close()
     if not stop:
         phase = "done"
     return RunResult(

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from converter.core.issues import gather
+from converter.core.issues import Issue, gather
+from converter.errors import ConverterError
+from converter.pipeline.converting import reduce_published, where
 from converter.store import Converted, Outcome, StudyStore
 
 if TYPE_CHECKING:
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["finish", "write_resources"]
 
 Json = dict[str, Any]
+
+
+STATES = {"patient-conflict": "conflict", "study-failed": "failed"}
+"""Reason to the state of a study; all others are ``held``."""
 
 
 def finish(
@@ -35,12 +41,18 @@ def finish(
     return resource, profiles, list(verdict.issues)
 
 
+def _broke_off(uid: str, error: Exception) -> Issue:
+    return Issue("error", "study-failed", "ImagingStudy", "", where(error), (uid,))
+
+
 class _Writer:
     def __init__(self, request: Request, store: StudyStore, progress: Progress) -> None:
         self.request = request
         self.store = store
         self.progress = progress
         self.outcomes: list[Outcome] = []
+        self.held_now = False
+        """Whether the writing itself held a study, so that its companions must not speak for it."""
 
     def note(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -62,44 +74,43 @@ class _Writer:
         reason = self.store.held(item.study_uid)
         resource: Json = orjson.loads(item.resource) if item.resource else {}
         id_ = str(resource.get("id", ""))
-        if not reason and resource:
-            ownership = "replace" if item.study_uid in pruned else self.request.ownership
-            sink = self.request.sink
+        issues, profiles = item.issues, list[str]()
+        sink = self.request.sink
+        if not reason:
             standing = sink.stands("ImagingStudy", id_) if sink is not None else None
-            if standing is not None:
-                united = self.request.parts.unite(standing, resource, ownership)
-                reason = getattr(united, "reason", "")
+            ownership = "replace" if item.study_uid in pruned else self.request.ownership
+            try:
+                if standing is not None:
+                    united = self.request.parts.unite(standing, resource, ownership)
+                    reason = str(getattr(united, "reason", ""))
+                    resource = resource if reason else united
                 if not reason:
-                    resource = united
-        if reason or not resource:
-            state = {"patient-conflict": "conflict", "study-failed": "failed"}.get(reason, "held")
-            issues = item.issues
-            self.note(
-                Outcome(
-                    "ImagingStudy",
-                    id_,
-                    item.study_uid,
-                    state,
-                    reason,
-                    [],
-                    issues,
-                    item.series,
-                    item.instances,
-                )
-            )
-            return
-        resource, profiles, found = finish(
-            resource, self.patient(resource), item.dropped, self.request
-        )
+                    patient = self.patient(resource)
+                    resource, profiles, found = finish(
+                        resource, patient, item.dropped, self.request
+                    )
+                    issues = gather([*issues, *found])
+            except ConverterError:
+                raise
+            except Exception as error:  # noqa: BLE001  one study must not cost the others
+                reason = "study-failed"
+                issues = [*issues, _broke_off(item.study_uid, error)]
+            if reason:
+                self.store.hold([item.study_uid], reason)
+                self.held_now = True
+        if reason:
+            state, profiles = STATES.get(reason, "held"), []
+        else:
+            state = self.write(resource)
         self.note(
             Outcome(
                 "ImagingStudy",
                 id_,
                 item.study_uid,
-                self.write(resource),
-                "",
+                state,
+                reason,
                 profiles,
-                gather([*item.issues, *found]),
+                issues,
                 item.series,
                 item.instances,
             )
@@ -138,6 +149,8 @@ def write_resources(
         if stop:
             break
         writer.study(item, pruned)
+    if writer.held_now:
+        reduce_published(request, store, stop)
     for companion in store.companions():
         if stop:
             break

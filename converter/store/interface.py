@@ -173,6 +173,9 @@ class StudyStore(Protocol):
         ``least``: only where so many studies contribute. Safe to write meanwhile.
         """
 
+    def begin_reducing(self) -> None:
+        """Forget reduced resources."""
+
     def save_companions(self, companions: Sequence[Companion]) -> None:
         """Save reduced resources."""
 

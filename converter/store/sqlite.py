@@ -242,6 +242,10 @@ class SqliteStore:
                 yield type_, id_, [(uid, _decode_json(body)) for uid, body in rows]
             last = page[-1]
 
+    def begin_reducing(self) -> None:
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM companion")
+
     def save_companions(self, companions: Sequence[Companion]) -> None:
         with self._database.transaction() as db:
             db.executemany(

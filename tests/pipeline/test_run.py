@@ -145,6 +145,7 @@ def test_a_study_that_stands_for_somebody_else_is_held(folder, convert, standing
     assert result.held_counts == {"subject-mismatch": 2}
     assert result.exit_code == 1
     assert standing()[path] == before
+    assert "Patient/Z.json" not in standing()
 
 
 def test_claims_follow_the_check_and_a_failed_one_is_written_without(folder, convert, standing):
@@ -219,6 +220,24 @@ def test_an_input_that_does_not_exist_ends_the_run_before_it_begins(folder, tmp_
     with pytest.raises(SourceError, match="nowhere"):
         convert(folder, tmp_path / "nowhere", state=tmp_path / "state.db")
     assert not (tmp_path / "state.db").exists()
+
+
+def test_a_study_that_breaks_the_check_is_held_and_the_others_are_written(
+    folder, convert, standing
+):
+    def judge(resource, patient, dropped):
+        if resource["id"] == "s-1.2.2":
+            raise KeyError("Secret^Name")
+        return Verdict([], [])
+
+    result = convert(folder, judge=judge)
+    assert result.held_counts == {"study-failed": 1}
+    assert sorted(standing()) == [
+        "ImagingStudy/s-1.2.0.json",
+        "ImagingStudy/s-1.2.1.json",
+        "Patient/A.json",
+    ]
+    assert "Secret" not in repr(result.all_studies)
 
 
 class FullSink:

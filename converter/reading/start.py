@@ -23,6 +23,9 @@ __all__ = ["MEDIA_STORAGE_DIRECTORY", "Start", "begins_like_dicom", "read_start"
 MEDIA_STORAGE_DIRECTORY: Final = b"1.2.840.10008.1.3.10"
 _MEDIA_STORAGE_SOP_CLASS_UID: Final = 0x00020002
 _TRANSFER_SYNTAX_UID: Final = 0x00020010
+_PASSED: Final[dict[bytes, int]] = {}
+"""First eight bytes of elements of file meta information that nobody needs, and their whole length."""
+_PASSED_SIZE: Final = 1024
 _FIRST_GROUPS: Final = frozenset({0x0002, 0x0004, 0x0008})
 
 
@@ -70,8 +73,16 @@ def read_start(cursor: Cursor) -> Start:
     else:
         raise Refused("not-dicom")
     syntax = None
-    while cursor.available(8) and cursor.data[cursor.at : cursor.at + 2] == b"\x02\x00":
-        tag, _, length = cursor.element()
+    while cursor.available(8):
+        head = cursor.data[cursor.at : cursor.at + 8]
+        step = _PASSED.get(head)
+        if step is not None and cursor.at + step <= len(cursor.data):
+            cursor.at += step
+            continue
+        if head[:2] != b"\x02\x00":
+            break
+        begin = cursor.offset
+        tag, vr, length = cursor.element()
         if length == UNDEFINED:
             raise HandOver
         if tag in {_TRANSFER_SYNTAX_UID, _MEDIA_STORAGE_SOP_CLASS_UID}:
@@ -82,6 +93,8 @@ def read_start(cursor: Cursor) -> Start:
                 raise Refused("dicomdir")
         else:
             cursor.skip(length)
+            if vr in SHORT and len(_PASSED) < _PASSED_SIZE:
+                _PASSED[head] = cursor.offset - begin
     if syntax in DEFLATED:
         return Start(cursor.offset, explicit=True, little=True, deflated=True)
     if not cursor.available(8):

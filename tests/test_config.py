@@ -116,8 +116,7 @@ def test_all_faults_are_told_at_once_with_the_nearest_name(tmp_path):
         'site.patient.issuers."A.B".sistem: is no known key; did you mean system?',
         "environment DCM2FHIR_CONVERT__PROFIL: convert.profil: is no known key; did you mean profile?",
         "environment DCM2FHIR_CONVERT__STRICT: convert.strict: must be true or false",
-        "environment DCM2FHIR_SITE__PATIENT__ISSUERS: site.patient.issuers: is a table, not a single value;"
-        " set it in a configuration file",
+        "environment DCM2FHIR_SITE__PATIENT__ISSUERS: site.patient.issuers: is a table, not a single value; set it in a configuration file",
         "command line: convert.patient: must be one of resource, reference, logical, contained",
         "site.timezone: is no IANA time zone such as Europe/London",
     ]

@@ -58,7 +58,7 @@ def test_output_shown_is_real(page, command, shown, tmp_path):
     if lines and lines[0].startswith("$ "):
         assert lines.pop(0) == f"$ {command}\n"
     pattern = "".join(
-        r"(?:.*\n)*" if line.strip() == "..." else re.escape(line.rstrip()) + r"[ ]*\n"
+        r"(?:.*\n)*" if line.strip() == "..." else re.escape(line.rstrip()) + r"[ \t]*\n"
         for line in lines
     )
     assert re.fullmatch(pattern, done.stdout), (

@@ -70,8 +70,9 @@ class Command(click.Command):
             record = parameter.get_help_record(ctx)
             if record is not None and isinstance(parameter, click.Option):
                 groups.setdefault(getattr(parameter, "heading", "Options"), []).append(record)
-        if "Options" in groups:
-            groups["Options"] = groups.pop("Options")
+        plain = groups.pop("Options", [])
+        # --help alone goes last; options of a command that has no headings go first
+        groups = {"Options": plain, **groups} if len(plain) > 1 else {**groups, "Options": plain}
         for heading, records in groups.items():
             with formatter.section(heading):
                 formatter.write_dl(records)

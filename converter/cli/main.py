@@ -151,8 +151,9 @@ def _say(text: str) -> None:
 
 
 def _told(error: BaseException) -> str:
-    """Say what the interrupted part says about going on."""
-    return f": {error}" if str(error) else ""
+    """Say what the interrupted part says about going on; click wraps an interrupt in an Abort."""
+    said = str(error) or str(error.__cause__ or "")
+    return f": {said}" if said else ""
 
 
 def _trace(error: BaseException, state: State) -> None:

@@ -187,9 +187,9 @@ def _ours(rules: RuleSet) -> Iterator[str]:
 
 def _judge(rules: RuleSet) -> Judge:
     """Make the check of a run: base R4, the profiles asked for, and fhir.resources on each new shape."""
-    from converter.fhir.checker import shipped_checker
     from converter.fhir.claims import claims, patient_claims
     from converter.fhir.models import ShapeGuard
+    from converter.fhir.shipped import shipped_checker
     from converter.pipeline import Verdict
 
     checker = shipped_checker(rules.profiles)

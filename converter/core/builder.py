@@ -11,13 +11,15 @@ import orjson
 from converter.core import ids
 from converter.core.conversion import Explanation, Options, Trace
 from converter.core.evaluate import Agreed, Key, agree, evaluate, plain
-from converter.core.issues import Issue
+from converter.core.issues import Issue, Severity
 from converter.core.narrative import narrative
 from converter.core.rules import Node, Rule, RuleSet
 from converter.core.study import Series, Study
 from converter.core.transforms import TRANSFORMS, Absent, Ref
 
 __all__ = ["DATA_ABSENT", "Builder", "put", "resource"]
+
+EXAMPLES = 3
 
 DATA_ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 
@@ -34,7 +36,8 @@ class Builder:
         self.companions: list[dict[str, Any]] = []
         self.contained: list[dict[str, Any]] = []
         self.subject: dict[str, Any] | None = None
-        self.made: set[str] = set()
+        self.made: dict[str, bool] = {}
+        """Name of each resource beside the study to whether it could be made."""
 
     # -- rules over instances ------------------------------------------------------------------
 
@@ -50,7 +53,7 @@ class Builder:
             tally: Counter[Key] = Counter()
             for series in members:
                 tally.update(series.tally(rule.tags))
-            agreed = agree(self.rules, rule, tally, lambda key: _examples(members, rule.tags, key))
+            agreed = agree(self.rules, rule, tally, _examples(members, rule.tags))
         self.issues += agreed.issues
         self.tell(rule, path, agreed, members)
         return agreed.value
@@ -88,24 +91,49 @@ class Builder:
     # -- trees ---------------------------------------------------------------------------------
 
     def object(
-        self, node: Node, path: str, value_of: Callable[[Rule, str], Any]
+        self,
+        node: Node,
+        path: str,
+        value_of: Callable[[Rule, str], Any],
+        scope: tuple[str, ...] = (),
     ) -> dict[str, Any] | None:
-        """Fill an element that is made of child rules; nothing where a required child has no value."""
+        """Fill an element that is made of child rules; nothing where a required child has no value.
+
+        ``scope`` names the series or instance that a finding about a dropped item gives as example.
+        """
         found: dict[str, Any] = {}
         for child in node.children:
             child_path = f"{path}.{child.name}"
             value = (
                 value_of(child.rule, child_path)
                 if child.rule
-                else self.object(child, child_path, value_of)
+                else self.object(child, child_path, value_of, scope)
             )
             value = self.resolve(value)
             if value is None or value == []:
                 if child.required:
+                    self.drop(node, child, scope)
                     return None
                 continue
             put(found, child, value)
         return found or None
+
+    def drop(self, node: Node, child: Node, scope: tuple[str, ...]) -> None:
+        """Tell that an item was left out for want of a required value; once, where the value is missing.
+
+        Where all the rest is fixed values nothing is lost, and nothing told.
+        """
+        if child.rule is None or not any(
+            _reads(other) for other in node.children if other is not child
+        ):
+            return
+        keyword = child.rule.sources[0].keyword if child.rule.sources else ""
+        severity: Severity = (
+            "error" if child.rule.element.startswith("ImagingStudy.") else "warning"
+        )
+        self.issues.append(
+            Issue(severity, "required-missing", child.rule.element, keyword, "", scope)
+        )
 
     def resolve(self, value: Any) -> Any:
         """References in a value as they are written: literal where the resource is made."""
@@ -123,19 +151,19 @@ class Builder:
         """Write a reference: literal, with its resource beside it, where that is wished for and can be made."""
         wanted = self.options.companions or ref.type == "Endpoint"
         node = self.rules.resources.get(ref.type)
+        logical = dict(ref.logical) if ref.type != "Endpoint" else None
         if not wanted or not ref.header or node is None:
-            return dict(ref.logical) if ref.type != "Endpoint" else None
+            return logical
         word = "".join(f"-{c.lower()}" if c.isupper() else c for c in ref.type).lstrip("-")
         key = self.rules.site.identity_key if ref.type == "Practitioner" else ""
         identity = ids.companion_id(word, ref.system, ref.value, self.study.uid, key)
         name = f"{ref.type}/{identity}"
         if name not in self.made:
-            self.made.add(name)
             held = dict(ref.header)
 
             def value_of(rule: Rule, path: str) -> Any:
                 if rule.transform == "subject":
-                    return self.subject
+                    return self.subject_of(rule)
                 outcome = evaluate(self.rules, rule, tuple(held.get(tag) for tag in rule.tags))
                 self.issues += outcome.issues
                 agreed = Agreed(
@@ -144,11 +172,26 @@ class Builder:
                 self.tell(rule, path, agreed, [])
                 return outcome.value
 
+            self.made[name] = False  # it may lead back to itself
             made = self.object(node, ref.type, value_of)
-            if made is None:
-                return dict(ref.logical)
-            self.companions.append(resource(ref.type, identity, made))
+            if made is not None:
+                self.made[name] = True
+                self.companions.append(resource(ref.type, identity, made))
+        if not self.made[name]:
+            return logical
         return {"reference": name, **{k: v for k, v in ref.logical.items() if k != "reference"}}
+
+    def subject_of(self, rule: Rule) -> dict[str, Any] | None:
+        """Subject of a resource beside the study: a contained Patient cannot be named from there."""
+        subject = self.subject
+        if subject is None or (rule.targets and subject.get("type") not in rule.targets):
+            return None
+        if not subject.get("reference", "").startswith("#"):
+            return subject
+        subject = {key: value for key, value in subject.items() if key != "reference"}
+        if "identifier" not in subject:
+            subject["extension"] = [{"url": DATA_ABSENT, "valueCode": "unknown"}]
+        return subject
 
 
 def resource(resource_type: str, identity: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -176,15 +219,24 @@ def put(found: dict[str, Any], node: Node, value: Any) -> None:
             held.append(one)
 
 
-def _examples(members: list[Series], tags: tuple[int, ...], key: Key) -> tuple[str, ...]:
-    found: list[str] = []
-    for series in members:
-        for instance in series.instances:
-            if tuple(instance.get(tag) for tag in tags) == key:
-                found.append(instance.uid)
-                if len(found) == 3:
-                    return tuple(found)
-    return tuple(found)
+def _reads(node: Node) -> bool:
+    return bool(node.rule and node.rule.transform) or any(_reads(child) for child in node.children)
+
+
+def _examples(members: list[Series], tags: tuple[int, ...]) -> Callable[[Key], tuple[str, ...]]:
+    """Up to three instances of a key; looked up in one pass, and only where something is to be told."""
+    index: dict[Key, list[str]] = {}
+
+    def examples(key: Key) -> tuple[str, ...]:
+        if not index:
+            for series in members:
+                for held, instance in zip(series.keys(tags), series.instances, strict=True):
+                    uids = index.setdefault(held, [])
+                    if len(uids) < EXAMPLES:
+                        uids.append(instance.uid)
+        return tuple(index.get(key, ()))
+
+    return examples
 
 
 def _why(issues: list[Issue], keywords: tuple[str, ...]) -> str:

@@ -7,19 +7,11 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from converter.core import dictionary
-from converter.core.header import (
-    SERIES_INSTANCE_UID,
-    SOP_CLASS_UID,
-    SOP_INSTANCE_UID,
-    SPECIFIC_CHARACTER_SET,
-    STUDY_INSTANCE_UID,
-    TIMEZONE_OFFSET_FROM_UTC,
-    Wanted,
-    merge_wanted,
-)
+from converter.core.header import SPECIFIC_CHARACTER_SET
 from converter.core.overlay import Layer, RawRule, lay
 from converter.core.rules import Level, Node, Rule, RuleSet, Source
 from converter.core.transforms import DEFAULTS, TRANSFORMS, Transform
+from converter.core.wanted import reach, wanted
 from converter.errors import Fault, MappingError
 
 if TYPE_CHECKING:
@@ -44,15 +36,6 @@ OPTIONS = (
     "when",
 )
 """Every option of a rule; there are no others."""
-
-PATIENT_KEYS = (
-    "PatientID",
-    "IssuerOfPatientID",
-    "IssuerOfPatientIDQualifiersSequence.UniversalEntityID",
-)
-"""What decides whether a study holds two patients; kept whatever the mapping reads."""
-
-REPEATED_IN_ITEMS = (SPECIFIC_CHARACTER_SET,)
 
 
 class _Compiler:
@@ -163,6 +146,7 @@ class _Compiler:
             unit=options.get("unit", ""),
             const=options.get("const"),
             ref=ref,
+            targets=element.targets,
             required=options.get("required", False),
             when=when,
             fhir_type=element.type,
@@ -227,7 +211,7 @@ class _Compiler:
             element.max != 1,
             None,
             tuple(children),
-            any(child.required for child in children),
+            element.max == 1 and any(child.required for child in children),
         )
 
 
@@ -260,78 +244,6 @@ def _tree(rules: Mapping[tuple[str, ...], RawRule]) -> dict[str, Any]:
     return tree
 
 
-def _nested(tags: tuple[int, ...], inner: Wanted | None) -> Wanted:
-    wanted: Wanted | None = inner
-    for depth, tag in enumerate(reversed(tags)):
-        if depth and wanted is not None:
-            wanted = {**dict.fromkeys(REPEATED_IN_ITEMS), **wanted}
-        wanted = {tag: wanted}
-    return wanted or {}
-
-
-def _keywords(needs: Mapping[str, Any]) -> dict[int, Any]:
-    wanted: dict[int, Any] = dict.fromkeys(REPEATED_IN_ITEMS)
-    for keyword, inner in needs.items():
-        tag = dictionary.tag_of(keyword)
-        if tag is None:
-            message = f"transform needs {keyword}, which is no DICOM keyword"
-            raise AssertionError(message)
-        wanted[tag] = _keywords(inner) if inner else None
-    return wanted
-
-
-def _rules(node: Node) -> list[Rule]:
-    own = [node.rule] if node.rule else []
-    return own + [rule for child in node.children for rule in _rules(child)]
-
-
-def _wanted(resources: Mapping[str, Node], sequence_needs: Mapping[str, Any]) -> Wanted:
-    several: list[Wanted] = [
-        dict.fromkeys(
-            (
-                SPECIFIC_CHARACTER_SET,
-                SOP_CLASS_UID,
-                SOP_INSTANCE_UID,
-                TIMEZONE_OFFSET_FROM_UTC,
-                STUDY_INSTANCE_UID,
-                SERIES_INSTANCE_UID,
-                0x00080060,
-            )
-        )
-    ]
-    for keyword in PATIENT_KEYS:
-        tags = tuple(dictionary.tag_of(part) or 0 for part in keyword.split("."))
-        several.append(_nested(tags, None))
-    for node in resources.values():
-        for rule in _rules(node):
-            transform = TRANSFORMS.get(rule.transform)
-            for source in (*rule.sources, *rule.others, *(source for source, _ in rule.when)):
-                inner = (
-                    _keywords(_needs(source, transform, sequence_needs))
-                    if source.vr == "SQ"
-                    else None
-                )
-                several.append(_nested(source.tags, inner))
-            for keyword in transform.also if transform else ():
-                tag = dictionary.tag_of(keyword) or 0
-                inner = (
-                    _keywords(sequence_needs.get(keyword, {}))
-                    if dictionary.vr_of(tag) == "SQ"
-                    else None
-                )
-                several.append({tag: inner})
-    return merge_wanted(*several)
-
-
-def _needs(
-    source: Source, transform: Transform | None, known: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    found = dict(known.get(source.last, known.get("*", {})))
-    if transform is not None and transform.needs:
-        found.update(transform.needs)
-    return found
-
-
 def compile_rules(
     layers: list[Layer],
     *,
@@ -361,8 +273,6 @@ def compile_rules(
     MappingError
         With every fault of every file.
     """
-    from converter.core.transforms import SEQUENCE_NEEDS
-
     compiler = _Compiler(structure, tables)
     compiler.faults.extend(faults)
     rules, laid = lay(layers)
@@ -383,9 +293,10 @@ def compile_rules(
             resources[resource] = node
     if compiler.faults:
         raise MappingError(compiler.faults)
+    resources = reach(resources)
     return RuleSet(
         resources=resources,
-        wanted=_wanted(resources, SEQUENCE_NEEDS),
+        wanted=wanted(resources),
         tables=tables,
         site=site,
         profiles=tuple(profiles),

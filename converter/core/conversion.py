@@ -25,7 +25,7 @@ class Conversion:
     """What became of one study."""
 
     study_uid: str
-    state: Literal["converted", "conflict"]
+    state: Literal["converted", "conflict", "failed"]
     resource: dict[str, Any] | None = None
     """The ImagingStudy, without ``meta.profile``."""
     companions: list[dict[str, Any]] = field(default_factory=list)

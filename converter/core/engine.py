@@ -11,6 +11,7 @@ from converter.core.conversion import Conversion, Explanation, Options, Trace
 from converter.core.dictionary import tag_of
 from converter.core.evaluate import Agreed, evaluate
 from converter.core.issues import Issue, gather
+from converter.core.notices import notices
 from converter.core.patient import conflict
 from converter.core.rules import Node, Rule, RuleSet
 from converter.core.study import Instance, Series, Study
@@ -20,13 +21,6 @@ __all__ = ["Conversion", "Explanation", "Options", "convert", "explain"]
 
 LAST = 2**31
 """Sorts what has no number behind what has one."""
-
-NOTICES = (
-    ("PatientIdentityRemoved", "YES", "de-identified", "ImagingStudy"),
-    ("QualityControlImage", "YES", "quality-control", "ImagingStudy.subject"),
-)
-"""Attributes whose value is worth a finding: keyword, value, code, path."""
-GROUP = "GroupOfPatientsIdentificationSequence"
 
 
 class _StudyBuilder(Builder):
@@ -41,7 +35,7 @@ class _StudyBuilder(Builder):
             nonlocal main
             value = self.over(rule, self.study.series, path)
             if rule.transform == "patientIdentifier":
-                main = value
+                main = main or value
             return value
 
         body = (self.object(node, "Patient", value_of) if node else None) or {}
@@ -96,7 +90,8 @@ class _StudyBuilder(Builder):
         series_node = next((c for c in root.children if c.name == "series" and not c.rule), None)
         listed = [self.series(series_node, one) for one in self.study.series] if series_node else []
         series = sorted(
-            (one for one in listed if one), key=lambda one: (one.get("number", LAST), one["uid"])
+            (one for one in listed if one),
+            key=lambda one: (one.get("number", LAST), one.get("uid", "")),
         )
         self.subject = self.patient()
 
@@ -120,7 +115,7 @@ class _StudyBuilder(Builder):
             repeats=False,
             children=tuple(child for child in root.children if child is not series_node),
         )
-        body = self.object(tree, "ImagingStudy", value_of)
+        body = self.object(tree, "ImagingStudy", value_of, (self.study.uid,))
         if body is None:
             return None
         if series:
@@ -162,11 +157,8 @@ class _StudyBuilder(Builder):
             repeats=True,
             children=tuple(child for child in node.children if child is not instance_node),
         )
-        found = self.object(tree, path, value_of)
+        found = self.object(tree, path, value_of, (series.uid,))
         if found is None:
-            self.issues.append(
-                Issue("error", "required-missing", "ImagingStudy.series", "", "", (series.uid,))
-            )
             return None
         if instance_node is not None and self.lists_instances():
             instances = self.instances(instance_node, series, path)
@@ -216,7 +208,7 @@ class _StudyBuilder(Builder):
                     one[child.name] = value
             if one:
                 found.append(one)
-        found.sort(key=lambda one: (one.get("number", LAST), one["uid"]))
+        found.sort(key=lambda one: (one.get("number", LAST), one.get("uid", "")))
         return found
 
     def instances_by_tree(self, node: Node, series: Series, path: str) -> list[dict[str, Any]]:
@@ -227,46 +219,12 @@ class _StudyBuilder(Builder):
             def value_of(rule: Rule, path: str, single: Series = single) -> Any:
                 return self.over(rule, [single], path)
 
-            one = self.object(node, f"{path}.instance.where(uid='{instance.uid}')", value_of)
+            where = f"{path}.instance.where(uid='{instance.uid}')"
+            one = self.object(node, where, value_of, (instance.uid,))
             if one:
                 found.append(one)
-        found.sort(key=lambda one: (one.get("number", LAST), one["uid"]))
+        found.sort(key=lambda one: (one.get("number", LAST), one.get("uid", "")))
         return found
-
-    def notices(self) -> None:
-        for keyword, expected, code, path in NOTICES:
-            tag = tag_of(keyword) or 0
-            count = sum(
-                number
-                for series in self.study.series
-                for (value,), number in series.tally((tag,)).items()
-                if value and value.strip(b" \0") == expected.encode()
-            )
-            if count:
-                self.issues.append(Issue("information", code, path, keyword, "", (), count))
-        tag = tag_of(GROUP) or 0
-        grouped = sum(
-            number
-            for series in self.study.series
-            for (value,), number in series.tally((tag,)).items()
-            if value and value != b"\x90"
-        )
-        if grouped:
-            self.issues.append(
-                Issue(
-                    "information",
-                    "group-of-subjects",
-                    "ImagingStudy.subject",
-                    GROUP,
-                    "",
-                    (),
-                    grouped,
-                )
-            )
-        for series in self.study.series:
-            for instance in series.instances:
-                for code in instance.row.findings:
-                    self.issues.append(Issue("warning", code, "", "", "", (instance.uid,)))
 
 
 def _at(issue: Issue, instance: Instance) -> Issue:
@@ -297,7 +255,8 @@ def convert(
     Returns
     -------
     Conversion
-        In state ``conflict``, without resources, where the study holds two patients.
+        In state ``conflict``, without resources, where the study holds two patients; in state ``failed``
+        where a rule of the resource itself is ``required`` and yields nothing.
     """
     options = options or Options()
     held = conflict(study)
@@ -311,7 +270,7 @@ def convert(
         )
     builder = _StudyBuilder(study, rules, options, trace)
     resource = builder.study_resource()
-    builder.notices()
+    builder.issues += notices(study)
     dropped: tuple[str, ...] = ()
     if not builder.lists_instances():
         dropped = ("ImagingStudy.series.instance",)
@@ -328,7 +287,7 @@ def convert(
         )
     return Conversion(
         study.uid,
-        "converted",
+        "failed" if resource is None else "converted",
         resource,
         builder.companions,
         gather([*study.issues, *builder.issues]),

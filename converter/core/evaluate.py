@@ -101,7 +101,14 @@ def plain(value: Any) -> Any:
 
 
 def _canonical(value: Any) -> bytes:
-    return orjson.dumps(value, default=plain, option=_OPTIONS)
+    return orjson.dumps(value, default=_identified, option=_OPTIONS)
+
+
+def _identified(value: Any) -> Any:
+    """As `plain`, and with what tells two references apart that are written alike (two Endpoints)."""
+    if isinstance(value, Ref):
+        return {"": [value.system, value.value], **value.logical}
+    return plain(value)
 
 
 def agree(
@@ -139,13 +146,13 @@ def agree(
                     tally[key],
                 )
             )
-    if len(outcomes) == 1:
-        key, outcome = next(iter(outcomes.items()))
-        return Agreed(outcome.value, issues, outcome.keyword, outcome.code_row, key)
     transform = TRANSFORMS.get(rule.transform)
     how = transform.agree if transform else "mode"
     if how == "union":
-        return _united(outcomes.items(), issues)
+        return _united(outcomes.items(), issues, transform.settle if transform else None)
+    if len(outcomes) == 1:
+        key, outcome = next(iter(outcomes.items()))
+        return Agreed(outcome.value, issues, outcome.keyword, outcome.code_row, key)
     counts: dict[bytes, int] = {}
     holders: dict[bytes, Key] = {}
     for key, outcome in outcomes.items():
@@ -187,7 +194,11 @@ def _order(key: Key) -> tuple[bytes, ...]:
     return tuple(value or b"" for value in key)
 
 
-def _united(outcomes: Iterable[tuple[Key, Outcome]], issues: list[Issue]) -> Agreed:
+def _united(
+    outcomes: Iterable[tuple[Key, Outcome]],
+    issues: list[Issue],
+    settle: Callable[[list[Any]], list[Any]] | None,
+) -> Agreed:
     found: dict[bytes, tuple[Any, Outcome, Key]] = {}
     for key, outcome in outcomes:
         value = outcome.value
@@ -202,4 +213,6 @@ def _united(outcomes: Iterable[tuple[Key, Outcome]], issues: list[Issue]) -> Agr
         return Agreed(None, issues)
     ordered = [found[written] for written in sorted(found)]
     _, outcome, key = ordered[0]
-    return Agreed([one for one, _, _ in ordered], issues, outcome.keyword, outcome.code_row, key)
+    values = [one for one, _, _ in ordered]
+    values = settle(values) if settle else values
+    return Agreed(values, issues, outcome.keyword, outcome.code_row, key)

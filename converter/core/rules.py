@@ -55,6 +55,8 @@ class Rule:
     unit: str = ""
     const: Any = None
     ref: str = ""
+    targets: tuple[str, ...] = ()
+    """Resource types that a Reference may point to here; empty: any."""
     required: bool = False
     when: tuple[tuple[Source, str], ...] = ()
     fhir_type: str = ""
@@ -76,7 +78,8 @@ class Node:
     rule: Rule | None = None
     children: tuple[Node, ...] = ()
     required: bool = False
-    """Whether a rule below asks for a value or else drops this item."""
+    """Whether this element, or one below that does not repeat, must have a value or else drops the
+    item that holds it."""
 
 
 @dataclass(frozen=True)

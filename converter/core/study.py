@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import msgspec
 
@@ -183,38 +184,45 @@ class Study:
         return sum(len(series.instances) for series in self.series)
 
 
+_Copy: TypeAlias = tuple[bytes, str, str, Block, Row]
+"""Digest, series UID, source, and where it stands."""
+
+
 def assemble(study_instance_uid: str, blocks: Iterable[Block]) -> Study:
     """Assemble blocks into a study, each SOP Instance UID once.
 
     Of two instances of one UID the smaller (digest, series UID, source) stands, so that the order of
     files changes nothing; where they differ in content that is a finding.
     """
-    chosen: dict[str, tuple[bytes, str, str, Block, Row]] = {}
+    chosen: dict[str, _Copy] = {}
+    copies: dict[str, list[_Copy]] = {}
     study = Study(study_instance_uid, [])
     for block in blocks:
         for row in block.rows:
             entry = (row.digest, block.series_instance_uid, row.source, block, row)
-            held = chosen.get(row.sop_instance_uid)
-            if held is None:
-                chosen[row.sop_instance_uid] = entry
+            held = chosen.setdefault(row.sop_instance_uid, entry)
+            if held is not entry:
+                copies.setdefault(row.sop_instance_uid, [held]).append(entry)
+    for uid in sorted(copies):
+        # what is a duplicate is told only once all copies are known: their order must change nothing
+        kept, *dropped = sorted(copies[uid], key=lambda copy: copy[:3])
+        chosen[uid] = kept
+        for digest_, _, source, block, row in dropped:
+            if digest_ == kept[0]:
+                study.duplicates.append(source)
                 continue
-            kept, dropped = (entry, held) if entry[:3] < held[:3] else (held, entry)
-            chosen[row.sop_instance_uid] = kept
-            if kept[0] == dropped[0]:
-                study.duplicates.append(dropped[2])
-            else:
-                study.replaced.append(dropped[2])
-                study.others.append(Instance(row.sop_instance_uid, dropped[3], dropped[4]))
-                study.issues.append(
-                    Issue(
-                        "warning",
-                        "duplicate-differs",
-                        "ImagingStudy.series.instance",
-                        "SOPInstanceUID",
-                        "The same SOP Instance UID came with different content; one of them is used.",
-                        (row.sop_instance_uid,),
-                    )
+            study.replaced.append(source)
+            study.others.append(Instance(uid, block, row))
+            study.issues.append(
+                Issue(
+                    "warning",
+                    "duplicate-differs",
+                    "ImagingStudy.series.instance",
+                    "SOPInstanceUID",
+                    "The same SOP Instance UID came with different content; one of them is used.",
+                    (uid,),
                 )
+            )
     by_series: dict[str, list[Instance]] = {}
     for uid in sorted(chosen):
         _, series_uid, _, block, row = chosen[uid]

@@ -8,9 +8,18 @@ from uuid import UUID
 
 from converter.core.values import is_uid
 
-__all__ = ["compact", "is_code", "is_nhs_number", "is_system_oid", "is_uri", "uuid"]
+__all__ = [
+    "compact",
+    "dicomweb_base",
+    "is_code",
+    "is_nhs_number",
+    "is_system_oid",
+    "is_uri",
+    "uuid",
+]
 
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x20]+")
+_STUDIES: Final = re.compile(r"/studies(?:/(?:[0-9.]+(?:/.*)?)?)?$")
 _CODE: Final = re.compile(r"[^\s]+(?:\s[^\s]+)*")
 
 SHORTEST_ROOT: Final = 5
@@ -20,6 +29,12 @@ SHORTEST_ROOT: Final = 5
 def is_uri(text: str) -> bool:
     """Whether a text is an absolute URI without blanks (FHIR R4 ``datatypes.html#uri``)."""
     return _URI.fullmatch(text) is not None
+
+
+def dicomweb_base(url: str) -> str:
+    """Base URL of a DICOMweb service: no ``/studies``, no slash at its end; empty where it is no web address."""
+    base = _STUDIES.sub("", url).rstrip("/")
+    return base if is_uri(base) and base.lower().startswith(("http://", "https://")) else ""
 
 
 def is_code(text: str) -> bool:

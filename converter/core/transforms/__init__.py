@@ -40,6 +40,7 @@ SEQUENCE_NEEDS: dict[str, dict[str, Any]] = {
         "CodingSchemeUID": None,
         "CodingSchemeURL": None,
         "CodingSchemeURLType": None,
+        "CodingSchemeResourcesSequence": {"CodingSchemeURL": None, "CodingSchemeURLType": None},
     },
     "IssuerOfAccessionNumberSequence": identifiers.HIERARCHIC_DESIGNATOR,
     "IssuerOfAdmissionIDSequence": identifiers.HIERARCHIC_DESIGNATOR,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from converter.core import dictionary
-from converter.core.header import Header, items
+from converter.core.header import SPECIFIC_CHARACTER_SET, Header, items
 from converter.core.issues import Issue, Severity
 from converter.core.text import MISSING, Charset, charset_of
 from converter.core.values import strings
@@ -68,6 +68,12 @@ class Transform:
     """Needs no ``from``."""
     whole: bool = False
     """Reads the sources itself, all of them, rather than the first that yields something."""
+    settle: Callable[[list[Any]], list[Any]] | None = None
+    """Of united, sorted values of many instances: drops those that only repeat another one."""
+    columns: tuple[str, ...] = ()
+    """Columns that it reads of the rule's code table."""
+    items: Literal["no", "may", "must"] = "no"
+    """Whether its sources may, or must, be sequences."""
     companions_only: bool = False
     """Says something only where companions become resources."""
 
@@ -90,12 +96,20 @@ def transform(
 class View:
     """Attributes of one dataset or sequence item, decoded on demand."""
 
-    __slots__ = ("_call", "charset", "header")
+    __slots__ = ("_call", "charset", "header", "stated")
 
-    def __init__(self, header: Header, call: Call, inherited: Charset = MISSING) -> None:
+    def __init__(
+        self,
+        header: Header,
+        call: Call,
+        inherited: Charset = MISSING,
+        stated: bytes | None = None,
+    ) -> None:
         self.header = header
         self._call = call
         self.charset = charset_of(header, inherited)
+        own = header.get(SPECIFIC_CHARACTER_SET)
+        self.stated = own if own and own.strip(b" \0") else stated
 
     def raw(self, keyword: str) -> bytes | None:
         """Value field, or ``None`` where the attribute is absent or empty."""
@@ -129,7 +143,12 @@ class View:
     def items(self, keyword: str) -> list[View]:
         """Items of a sequence."""
         value = self.header.get(dictionary.tag_of(keyword) or 0)
-        return [View(item, self._call, self.charset) for item in items(value)]
+        return [View(item, self._call, self.charset, self.stated) for item in items(value)]
+
+    def alone(self) -> Header:
+        """Header that can be read without what stands around it: with its character set."""
+        stated = {SPECIFIC_CHARACTER_SET: self.stated} if self.stated else {}
+        return {**self.header, **stated}
 
     def item(self, keyword: str) -> View | None:
         """First item of a sequence."""
@@ -170,11 +189,17 @@ class Call:
         return self.view.text(self.keyword)
 
     def other(self, vr: str) -> str:
-        """Keyword of the first ``with`` of one VR, or empty."""
-        for source in self.rule.others:
-            if source.vr == vr:
-                return source.last
-        return ""
+        """Keyword of the ``with`` of one VR that belongs to the source, or empty.
+
+        The first belongs to the first of ``from``, and so on: the date of one attribute never meets
+        the time of another.
+        """
+        others = [source.last for source in self.rule.others if source.vr == vr]
+        index = 0
+        if self.source is not None:
+            alike = [one for one in self.rule.sources if one.vr == self.source.vr]
+            index = alike.index(self.source) if self.source in alike else 0
+        return others[index] if index < len(others) else ""
 
     def row(self, key: str, table: str = "") -> Row | None:
         """Row of the rule's code table (or of a named one), noted for ``explain``."""

@@ -15,6 +15,7 @@ __all__ = ["CODE_ITEM", "coded", "concept"]
 DCM = "http://dicom.nema.org/resources/ontology/DCM"
 SCT = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
+URIS = "urn:ietf:rfc:3986"
 
 CODE_ITEM: dict[str, Any] = {
     "CodeValue": None,
@@ -47,10 +48,12 @@ def _scheme_uri(call: Call, designator: str) -> str:
     if row is not None:
         return row["system"]
     for scheme in call.top.items("CodingSchemeIdentificationSequence"):
-        if scheme.first("CodingSchemeDesignator") != designator:
+        if not designator or scheme.first("CodingSchemeDesignator") != designator:
             continue
-        for url in scheme.strings("CodingSchemeURL"):
-            if systems.is_uri(url):
+        for resource in (*scheme.items("CodingSchemeResourcesSequence"), scheme):
+            # URLs of other types lead to documents about the scheme, they do not name it
+            url = resource.first("CodingSchemeURL")
+            if resource.first("CodingSchemeURLType") in {"", "FHIR"} and systems.is_uri(url):
                 return url
         raw = scheme.raw("CodingSchemeUID")
         found = values.uid(raw) if raw else None
@@ -67,13 +70,11 @@ def coded(call: Call, item: View) -> dict[str, Any] | None:
     """
     value = _code_value(item)
     designator = item.first("CodingSchemeDesignator")
-    urn = item.first("URNCodeValue")
-    if urn and not (item.first("CodeValue") or item.first("LongCodeValue")):
-        system, _, rest = urn.rpartition(":")
-        if urn.startswith("urn:") and system and rest and not designator:
-            return {"system": system, "code": rest, **_display(call, item, system, rest)}
     if not value:
         return None
+    if not designator and value == item.first("URNCodeValue") and systems.is_uri(value):
+        # a URN needs no scheme (PS3.3 Table 8.8-1); FHIR's system of all URIs is urn:ietf:rfc:3986
+        return {"system": URIS, "code": value, **_display(call, item, URIS, value)}
     if not systems.is_code(value):
         call.issue("value-malformed", f"{call.keyword}.CodeValue")
         return None
@@ -87,6 +88,12 @@ def coded(call: Call, item: View) -> dict[str, Any] | None:
     if not system:
         call.issue("coding-scheme-unknown", f"{call.keyword}.CodingSchemeDesignator")
         return None
+    if system == SCT and not (value.isascii() and value.isdigit()):
+        row = call.row(value, "srt-to-sct")  # a SNOMED RT code under the newer designator
+        if row is None:
+            call.issue("code-unknown", f"{call.keyword}.CodeValue")
+            return None
+        value = row["code"]
     if system == DCM and call.row(value, "dcm") is None:
         call.issue("code-unknown", f"{call.keyword}.CodeValue")
         return None
@@ -117,17 +124,47 @@ def concept(call: Call, item: View) -> dict[str, Any] | None:
     return found or None
 
 
-@transform("codeableConcept", "CodeableConcept", needs=CODE_ITEM, also=SCHEMES, agree="union")
+def distinct(concepts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each code once, whatever the text beside it; a text that a code carries is no concept of its own."""
+    found: dict[Any, dict[str, Any]] = {}
+    texts = {one.get("text") for one in concepts if "coding" in one}
+    for one in concepts:
+        coding = one.get("coding", [{}])[0]
+        if not coding and one.get("text") in texts:
+            continue
+        key = (coding["system"], coding["code"]) if coding else one.get("text")
+        found.setdefault(key, one)
+    return list(found.values())
+
+
+@transform(
+    "codeableConcept",
+    "CodeableConcept",
+    needs=CODE_ITEM,
+    also=SCHEMES,
+    agree="union",
+    settle=distinct,
+    items="may",
+)
 def codeable_concept(call: Call) -> list[dict[str, Any]] | None:
     """Each item of a code sequence, or a text as ``text``."""
     if call.source is not None and call.source.vr != "SQ":
         text = call.text()
         return [{"text": text}] if text else None
     found = [concept(call, item) for item in call.view.items(call.keyword)]
-    return [one for one in found if one] or None
+    return distinct([one for one in found if one]) or None
 
 
-@transform("reasons", "CodeableConcept", needs=CODE_ITEM, also=SCHEMES, agree="union", whole=True)
+@transform(
+    "reasons",
+    "CodeableConcept",
+    needs=CODE_ITEM,
+    also=SCHEMES,
+    agree="union",
+    settle=distinct,
+    whole=True,
+    items="may",
+)
 def reasons(call: Call) -> list[dict[str, Any]] | None:
     """Coded reasons, then free text; a text joins the code only where there is one of each."""
     codes: list[dict[str, Any]] = []
@@ -139,7 +176,7 @@ def reasons(call: Call) -> list[dict[str, Any]] | None:
                 codes += [one for item in view.items(source.last) if (one := concept(call, item))]
             else:
                 texts += [text for text in [view.text(source.last)] if text]
-    codes = _distinct(codes)
+    codes = distinct(codes)
     texts = list(
         dict.fromkeys(text for text in texts if text not in {one.get("text") for one in codes})
     )
@@ -148,16 +185,7 @@ def reasons(call: Call) -> list[dict[str, Any]] | None:
     return [*codes, *({"text": text} for text in texts)] or None
 
 
-def _distinct(concepts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    found: dict[Any, dict[str, Any]] = {}
-    for one in concepts:
-        coding = one.get("coding", [{}])[0]
-        key = (coding.get("system"), coding.get("code")) if coding else one.get("text")
-        found.setdefault(key, one)
-    return list(found.values())
-
-
-@transform("coding", "Coding", needs=CODE_ITEM, also=SCHEMES)
+@transform("coding", "Coding", needs=CODE_ITEM, also=SCHEMES, columns=("code",), items="may")
 def coding(call: Call) -> dict[str, Any] | None:
     """First item of a code sequence, else a defined term looked up in the rule's table.
 
@@ -182,8 +210,11 @@ def coding(call: Call) -> dict[str, Any] | None:
         return {"display": text}
     if text not in call.tables[call.rule.codes].rows:
         call.issue("code-normalised", severity="information")
-    found = {"system": call.rule.system or SCT, "code": row["code"]}
-    return _body_structure(call, found, text)
+    if not row["code"]:
+        # the table knows the term and says that its code is none for this element (PHANTOM)
+        call.issue("not-a-body-structure", severity="information")
+        return {"display": text}
+    return _body_structure(call, {"system": call.rule.system or SCT, "code": row["code"]}, text)
 
 
 def _body_structure(call: Call, found: dict[str, Any], text: str) -> dict[str, Any]:
@@ -193,15 +224,23 @@ def _body_structure(call: Call, found: dict[str, Any], text: str) -> dict[str, A
     return found
 
 
-@transform("laterality", "Coding", needs=CODE_ITEM, also=SCHEMES, agree="unanimous")
+@transform(
+    "laterality",
+    "Coding",
+    needs=CODE_ITEM,
+    also=SCHEMES,
+    agree="unanimous",
+    columns=("code", "display"),
+    items="may",
+)
 def laterality(call: Call) -> dict[str, Any] | None:
     """Side: R, L or B of CID 244; U and nothing are nothing."""
     if call.source is not None and call.source.vr == "SQ":
         for item in call.view.items(call.keyword):
             found = coded(call, item)
-            for row in call.tables[call.rule.codes].rows.values():
+            for term, row in call.tables[call.rule.codes].rows.items():
                 if found and found["system"] == SCT and row["code"] == found["code"]:
-                    return _side(call, row)
+                    return _side(call, call.row(term) or row)
         return None
     value = call.value().upper()
     if value in {"", "U"}:
@@ -218,7 +257,7 @@ def _side(call: Call, row: Row) -> dict[str, Any]:
     return {"system": SCT, "code": row["code"], **display}
 
 
-@transform("modality", "Coding", also=("SOPClassUID",))
+@transform("modality", "Coding", also=("SOPClassUID",), columns=("code", "display"))
 def modality(call: Call) -> dict[str, Any] | Absent:
     """Modality (0008,0060) in the DCM code system; missing: from the SOP class; unknown: as text.
 

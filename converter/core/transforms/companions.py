@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from converter.core import systems
+from converter.core import systems, values
 from converter.core.dictionary import tag_of
 from converter.core.transforms.base import Absent, Call, Ref, transform
 from converter.core.transforms.identifiers import (
     accession_identifier,
     identifier_type,
+    issuer_of,
     issuer_system,
 )
 from converter.core.transforms.references import encounter, order_number
@@ -37,7 +38,7 @@ def endpoints(call: Call) -> list[Ref] | None:
     """The DICOMweb service (configured, else of RetrieveURL) and the viewer (configured)."""
     settings = call.site.endpoint
     found: list[Ref] = []
-    base = settings.wado_rs.rstrip("/") or _base(call, call.top.first("RetrieveURL"))
+    base = systems.dicomweb_base(settings.wado_rs) or _base(call)
     if base:
         found.append(_endpoint("RetrieveURL", base, "dicom-wado-rs"))
     if settings.viewer:
@@ -47,11 +48,11 @@ def endpoints(call: Call) -> list[Ref] | None:
     return found or None
 
 
-def _base(call: Call, url: str) -> str:
-    base = url.partition("/studies")[0].rstrip("/")
-    if base and not (systems.is_uri(base) and base.lower().startswith(("http://", "https://"))):
+def _base(call: Call) -> str:
+    url = call.top.first("RetrieveURL")
+    base = systems.dicomweb_base(url)
+    if url and not base:
         call.issue("value-malformed", "RetrieveURL")
-        return ""
     return base
 
 
@@ -84,6 +85,7 @@ def endpoint_name(call: Call) -> str | None:
     "orderIdentifiers",
     "Identifier",
     also=(
+        "AccessionNumber",
         "IssuerOfAccessionNumberSequence",
         "PlacerOrderNumberImagingServiceRequest",
         "OrderPlacerIdentifierSequence",
@@ -161,17 +163,14 @@ def serial_number(call: Call) -> dict[str, Any] | None:
     return {"type": identifier_type(call, "SNO"), "value": value} if value else None
 
 
-@transform(
-    "specimens",
-    "Reference",
-    agree="union",
-)
+@transform("specimens", "Reference", agree="union", items="must")
 def specimens(call: Call) -> list[dict[str, Any]] | None:
     """Specimens by SpecimenIdentifier and its issuer, or SpecimenUID; logical references."""
     found = []
     for item in call.view.items(call.keyword):
         value = item.first("SpecimenIdentifier")
-        issuer = item.item("IssuerOfTheSpecimenIdentifierSequence")
+        issuer = issuer_of(item, "IssuerOfTheSpecimenIdentifierSequence")
+        uid = values.uid(item.raw("SpecimenUID"))
         identifier: dict[str, Any] = {}
         if value:
             system = issuer_system(call, issuer) if issuer else ""
@@ -181,11 +180,10 @@ def specimens(call: Call) -> list[dict[str, Any]] | None:
             identifier["value"] = value
             if local:
                 identifier["assigner"] = {"display": local}
-        elif item.first("SpecimenUID"):
-            identifier = {
-                "system": "urn:ietf:rfc:3986",
-                "value": f"urn:oid:{item.first('SpecimenUID')}",
-            }
+        elif uid:
+            identifier = {"system": "urn:ietf:rfc:3986", "value": f"urn:oid:{uid}"}
+        elif item.raw("SpecimenUID"):
+            call.issue("value-malformed", f"{call.keyword}.SpecimenUID")
         if identifier:
             found.append({"type": "Specimen", "identifier": identifier})
     return found or None

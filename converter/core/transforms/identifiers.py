@@ -7,7 +7,14 @@ from typing import Any
 from converter.core import systems, values
 from converter.core.transforms.base import Call, View, transform
 
-__all__ = ["HIERARCHIC_DESIGNATOR", "accession_identifier", "identifier_type", "issuer_system"]
+__all__ = [
+    "HIERARCHIC_DESIGNATOR",
+    "accession_identifier",
+    "identifier_type",
+    "issuer_of",
+    "issuer_system",
+    "settle",
+]
 
 V2_0203 = "http://terminology.hl7.org/CodeSystem/v2-0203"
 
@@ -33,6 +40,23 @@ def identifier_type(call: Call, code: str) -> dict[str, Any]:
     if row is not None and row["display"]:
         coding["display"] = row["display"]
     return {"coding": [coding]}
+
+
+def issuer_of(item: View, keyword: str) -> View | None:
+    """First item of an issuer sequence, where it says anything at all."""
+    issuer = item.item(keyword)
+    named = issuer and (issuer.first("UniversalEntityID") or issuer.first("LocalNamespaceEntityID"))
+    return issuer if named else None
+
+
+def settle(identifiers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Identifiers of many instances: one without a system adds nothing to the same value with one."""
+    known = {one["value"] for one in identifiers if "system" in one}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in identifiers:
+        if "system" in one or one["value"] not in known:
+            found.setdefault((one.get("system", ""), one["value"]), one)
+    return list(found.values())
 
 
 def issuer_system(call: Call, item: View) -> str:
@@ -111,7 +135,7 @@ def patient_identifier(call: Call) -> dict[str, Any] | None:
     return _patient_identifier(call, call.view, value) if value else None
 
 
-@transform("otherPatientIdentifiers", "Identifier", agree="union")
+@transform("otherPatientIdentifiers", "Identifier", agree="union", items="must")
 def other_patient_identifiers(call: Call) -> list[dict[str, Any]] | None:
     """Each item of OtherPatientIDsSequence under its own issuer."""
     found = []
@@ -130,7 +154,7 @@ def accession_identifier(call: Call, item: View, code: str = "ACSN") -> dict[str
         return None
     settings = call.site.accession
     found: dict[str, Any] = {"type": identifier_type(call, code)}
-    issuer = item.item("IssuerOfAccessionNumberSequence")
+    issuer = issuer_of(item, "IssuerOfAccessionNumberSequence")
     system = issuer_system(call, issuer) if issuer else ""
     local = issuer.first("LocalNamespaceEntityID") if issuer else ""
     if not system and local:
@@ -140,17 +164,15 @@ def accession_identifier(call: Call, item: View, code: str = "ACSN") -> dict[str
     if system:
         found["system"] = system
     found["value"] = value
+    # the site assigned what nobody else is said to have assigned
+    ours = not issuer or (bool(system) and system == settings.system)
     assigner: dict[str, Any] = {}
-    if (
-        settings.assigner_system
-        and settings.assigner_value
-        and (not issuer or system == settings.system)
-    ):
+    if ours and settings.assigner_system and settings.assigner_value:
         assigner["identifier"] = {
             "system": settings.assigner_system,
             "value": settings.assigner_value,
         }
-    display = local or settings.assigner_display
+    display = local or (settings.assigner_display if ours else "")
     if display:
         assigner["display"] = display
     if assigner:
@@ -164,6 +186,7 @@ def accession_identifier(call: Call, item: View, code: str = "ACSN") -> dict[str
     needs=HIERARCHIC_DESIGNATOR,
     also=("IssuerOfAccessionNumberSequence",),
     agree="union",
+    settle=settle,
     whole=True,
 )
 def accession(call: Call) -> list[dict[str, Any]] | None:
@@ -187,7 +210,7 @@ def study_identifier(call: Call) -> dict[str, Any] | None:
     return {"type": {"text": "Study ID"}, "value": value}
 
 
-@transform("personIdentifiers", "Identifier", agree="union")
+@transform("personIdentifiers", "Identifier", agree="union", items="must")
 def person_identifiers(call: Call) -> list[dict[str, Any]] | None:
     """Identification codes of a person (0040,1101) under configured systems; never an unknown one."""
     found = []

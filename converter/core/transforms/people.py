@@ -77,9 +77,8 @@ def _person(call: Call, name: str, item: View | None) -> Ref | None:
     if name:
         header[tag_of("PersonName") or 0] = name.encode()
     if codes:
-        header[tag_of("PersonIdentificationCodeSequence") or 0] = pack_items(
-            [c.header for c in codes]
-        )
+        alone = [code.alone() for code in codes]
+        header[tag_of("PersonIdentificationCodeSequence") or 0] = pack_items(alone)
     header[tag_of("SpecificCharacterSet") or 0] = b"ISO_IR 192"
     value = (identifier or {}).get("value", "") or display
     return Ref(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from converter.core.dictionary import tag_of
-from converter.core.header import SPECIFIC_CHARACTER_SET, Header
+from converter.core.header import Header
 from converter.core.transforms.base import Absent, Call, Ref, View, transform
 from converter.core.transforms.codes import CODE_ITEM, DCM, SCHEMES
 from converter.core.transforms.identifiers import (
     HIERARCHIC_DESIGNATOR,
     accession_identifier,
     identifier_type,
+    issuer_of,
     issuer_system,
 )
 
@@ -49,7 +50,7 @@ def order_number(call: Call, item: View) -> list[dict[str, Any]]:
         value = item.first(keyword)
         if not value:
             continue
-        issuer = item.item(issuer_keyword)
+        issuer = issuer_of(item, issuer_keyword)
         system = issuer_system(call, issuer) if issuer else ""
         local = issuer.first("LocalNamespaceEntityID") if issuer else ""
         system = system or call.site.order_systems.get(local, "")
@@ -73,21 +74,28 @@ def _order(call: Call, item: View) -> Ref | None:
         identifier = next(iter(order_number(call, item)), None)
     if identifier is None:
         return None
-    header: Header = dict(item.header)
-    own = call.top.header.get(SPECIFIC_CHARACTER_SET)
-    if own is not None:
-        header.setdefault(SPECIFIC_CHARACTER_SET, own)
-    zone = call.top.header.get(tag_of("TimezoneOffsetFromUTC") or 0)
-    if zone is not None:
-        header[tag_of("TimezoneOffsetFromUTC") or 0] = zone
+    header: Header = item.alone()
+    for keyword in ("TimezoneOffsetFromUTC", *SCHEMES):
+        # said once for the whole object, its request items included
+        tag = tag_of(keyword) or 0
+        if tag in call.top.header:
+            header[tag] = call.top.header[tag]
+    system, value = identifier.get("system", ""), identifier["value"]
+    kind = identifier["type"]["coding"][0]["code"]
+    if not system and kind != "ACSN":
+        value = f"{kind}|{value}"  # a placer's and a filler's number 17 are two orders
     logical = {"type": "ServiceRequest", "identifier": identifier}
-    return Ref(
-        "ServiceRequest",
-        logical,
-        tuple(sorted(header.items())),
-        identifier.get("system", ""),
-        identifier["value"],
-    )
+    return Ref("ServiceRequest", logical, tuple(sorted(header.items())), system, value)
+
+
+def _settle(refs: list[Ref]) -> list[Ref]:
+    """Orders of many instances: one without a system adds nothing to the same number with one."""
+    known = {ref.value for ref in refs if ref.system}
+    found: dict[tuple[str, str], Ref] = {}
+    for ref in refs:
+        if ref.system or ref.value not in known:
+            found.setdefault((ref.system, ref.value), ref)
+    return list(found.values())
 
 
 @transform(
@@ -101,16 +109,19 @@ def _order(call: Call, item: View) -> Ref | None:
         "RequestedProcedureCodeSequence",
         "ReasonForRequestedProcedureCodeSequence",
         "RequestingPhysicianIdentificationSequence",
+        *SCHEMES,
     ),
     agree="union",
+    settle=_settle,
     whole=True,
+    items="may",
 )
 def orders(call: Call) -> list[Ref] | None:
     """One reference for each distinct order: of the request items, and of the object's own accession.
 
     The object's own accession number adds nothing where an item carries it already.
     """
-    found: dict[tuple[str, str], Ref] = {}
+    found: list[Ref] = []
     for source in call.rule.sources:
         call.keyword = source.keyword
         views = (
@@ -120,13 +131,9 @@ def orders(call: Call) -> list[Ref] | None:
         )
         for view in views:
             one = _order(call, view)
-            if one is None:
-                continue
-            held = {value for _, value in found}
-            if (one.system, one.value) in found or (not one.system and one.value in held):
-                continue
-            found[(one.system, one.value)] = one
-    return list(found.values()) or None
+            if one is not None:
+                found.append(one)
+    return _settle(found) or None
 
 
 @transform(
@@ -141,11 +148,10 @@ def encounter(call: Call) -> Ref | Absent | None:
     settings = call.site.encounter
     if not value:
         return Absent() if settings.missing == "data-absent-reason" else None
-    issuer = call.top.item("IssuerOfAdmissionIDSequence")
+    issuer = issuer_of(call.top, "IssuerOfAdmissionIDSequence")
     system = issuer_system(call, issuer) if issuer else ""
-    display = (
-        issuer.first("LocalNamespaceEntityID") if issuer else call.top.first("IssuerOfAdmissionID")
-    )
+    display = issuer.first("LocalNamespaceEntityID") if issuer else ""
+    display = display or call.top.first("IssuerOfAdmissionID")
     if not system and display:
         system = call.site.order_systems.get(display, "")
     if not system and not issuer and not display:

@@ -22,7 +22,7 @@ def first_string(call: Call) -> str | None:
     return call.value() or None
 
 
-@transform("code", "code")
+@transform("code", "code", columns=("code",))
 def code(call: Call) -> str | None:
     """Code from the rule's table; what is not in the table is left out with a finding."""
     value = call.value()
@@ -32,7 +32,7 @@ def code(call: Call) -> str | None:
     if row is None:
         call.issue("code-unknown")
         return None
-    return row["code"]
+    return row["code"] or None
 
 
 @transform("uid", "id")
@@ -81,22 +81,31 @@ def integer(call: Call) -> int | None:
     return found.value
 
 
-@transform("dateTime", "dateTime")
+@transform("dateTime", "dateTime", also=("TimezoneOffsetFromUTC",))
 def date_time(call: Call) -> str | None:
-    """Date, time and zone as one value: PS3.5 DA and TM, (0008,0201), else the site's zone, else the date."""
+    """Date, time and zone as one value: PS3.5 DA and TM, (0008,0201), else the site's zone, else the date.
+
+    A DT holds all three.
+    """
     raw = call.view.raw(call.keyword)
     if raw is None:
         return None
-    time = call.other("TM")
-    value, findings = times.date_time(
-        raw,
-        call.view.raw(time) if time else None,
-        call.top.raw("TimezoneOffsetFromUTC"),
-        call.site.timezone,
-        keep_fractions=call.site.keep_fractions,
-    )
+    offset, zone = call.top.raw("TimezoneOffsetFromUTC"), call.site.timezone
+    keep = call.site.keep_fractions
+    keyword = call.other("TM")
+    if call.source is not None and call.source.vr == "DT":
+        value, findings = times.timestamp(raw, offset, zone, keep_fractions=keep)
+    else:
+        time = call.view.raw(keyword) if keyword else None
+        value, findings = times.date_time(raw, time, offset, zone, keep_fractions=keep)
+    of_date = times.date(raw).findings
     for finding in findings:
-        call.issue(finding, severity="information" if finding == "no-time-zone" else "warning")
+        if finding in of_date:
+            call.issue(finding)
+        elif finding == "no-time-zone":
+            call.issue(finding, "TimezoneOffsetFromUTC", "information")
+        else:
+            call.issue(finding, "TimezoneOffsetFromUTC" if finding == "offset-malformed" else keyword)
     return value
 
 
@@ -127,10 +136,7 @@ def title(call: Call) -> str | None:
 def wado_base(call: Call) -> str | None:
     """Base URL of a DICOMweb service: RetrieveURL up to ``/studies``."""
     value = call.value()
-    if not value:
-        return None
-    base = value.partition("/studies")[0].rstrip("/")
-    if not systems.is_uri(base) or not base.lower().startswith(("http://", "https://")):
+    base = systems.dicomweb_base(value)
+    if value and not base:
         call.issue("value-malformed")
-        return None
-    return base
+    return base or None

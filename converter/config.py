@@ -75,6 +75,8 @@ def load(
     file: str | Path | None = None,
     environ: Mapping[str, str] = os.environ,
     flags: Mapping[str, Any] | None = None,
+    *,
+    search: bool = True,
 ) -> Loaded:
     """Read the configuration in force.
 
@@ -86,6 +88,8 @@ def load(
         The environment.
     flags : mapping, optional
         Values of the command line by dotted key, such as ``convert.format``; they win.
+    search : bool
+        Look for a file where none is named.
 
     Raises
     ------
@@ -96,7 +100,8 @@ def load(
     """
     faults: list[Fault] = []
     found: Found = {}
-    path = _find(file or environ.get(PREFIX + "CONFIG"), environ)
+    named = file or environ.get(PREFIX + "CONFIG")
+    path = _find(named, environ) if named or search else None
     if path is not None:
         for key, value in _read(Config, _parse(path), (), str(path), faults):
             _no_secret(key, path, faults)

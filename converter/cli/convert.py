@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from converter.cli.common import Command, State, count_or_word, option, size, verbosity
+from converter.cli.common import (
+    Command,
+    State,
+    configuration,
+    count_or_word,
+    option,
+    size,
+    verbosity,
+)
 
 __all__ = ["convert"]
 
@@ -220,6 +228,7 @@ def convert(
     Folders are read with all that is in them, zip and tar archives without unpacking them. Studies and patients
     may come mixed and in any order. What is no DICOM is skipped and counted.
     """
-    from converter.cli.running import run_convert
+    from converter.cli.running import flags_of, run_convert
 
-    return run_convert(state, inputs, config_file, given)
+    loaded = configuration(config_file, flags_of(given), verbose=state.verbose, quiet=state.quiet)
+    return run_convert(state, inputs, loaded, given)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from converter.cli import logs
 from converter.cli.common import Command, State, verbosity
 from converter.errors import ConfigurationError
 
@@ -38,9 +39,13 @@ def demo(state: State, /, folder: Path | None, **_: Any) -> int:
 
 def _run(state: State, folder: Path) -> int:
     from converter.cli.running import run_convert
+    from converter.config import load
 
-    given = {"output": str(folder), "profile": ("uk-core", "ips")}
-    code = run_convert(state, (_carried(),), None, given)
+    logs.start(verbose=state.verbose, quiet=state.quiet)
+    # no file and no environment: what it shows is the same everywhere
+    flags = {"convert.output": str(folder), "convert.profile": ("uk-core", "ips")}
+    loaded = load(environ={}, flags=flags, search=False)
+    code = run_convert(state, (_carried(),), loaded, {})
     studies = (folder / "ImagingStudy").glob("*.json")
     study = min(studies, key=lambda path: path.stat().st_size, default=None)
     if study is not None and not state.quiet:

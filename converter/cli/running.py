@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from converter.cli.common import configuration, console, usage
+from converter.cli.common import console, usage
 from converter.cli.progress import progress_for
 
 if TYPE_CHECKING:
@@ -60,11 +60,8 @@ def options_of(settings: ConvertSettings) -> Options:
     return Options(settings.patient, settings.companions, settings.instances)
 
 
-def run_convert(
-    state: State, inputs: Sequence[Path], config_file: str | None, given: dict[str, Any]
-) -> int:
+def run_convert(state: State, inputs: Sequence[Path], loaded: Loaded, given: dict[str, Any]) -> int:
     """Run ``dcm2fhir convert``, write its report and summary, and give its exit code."""
-    loaded = configuration(config_file, flags_of(given), verbose=state.verbose, quiet=state.quiet)
     settings = loaded.config.convert
     dry_run = bool(given.get("dry_run"))
     _refuse(settings, inputs, given, dry_run=dry_run)

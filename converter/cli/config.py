@@ -56,7 +56,7 @@ def show(config_file: str | None, changed: bool, **_: Any) -> None:
 @CONFIG
 @verbosity
 def check(config_file: str | None, **_: Any) -> None:
-    """Read the configuration and tell every fault at once; exit 3 if there is one."""
+    """Read the configuration and tell all faults; exit 3 if there is one."""
     loaded = configuration(config_file, {})
     where = str(loaded.file) if loaded.file else "no configuration file, defaults only"
     click.echo(f"ok: {where}")

@@ -77,9 +77,10 @@ def _named(name: str) -> MappingFile:
 @CONFIG
 @verbosity
 def check(paths: tuple[Path, ...], config_file: str | None, **_: Any) -> None:
-    """Compile the mapping, run its examples, and tell every fault; exit 3 if there is one.
+    """Compile the mapping, run its examples, tell all faults.
 
-    PATH is a file of your own or the folder that --mappings takes; they are laid over what dcm2fhir brings.
+    PATH is a file of your own or the folder that --mappings takes; they are laid over what dcm2fhir brings. The
+    exit code is 3 if there is a fault.
     """
     from converter.mapping import check as checked
     from converter.mapping import shipped

@@ -77,6 +77,12 @@ REASONS: dict[str, Reason] = {
         "The same SOP Instance UID came with different content; one of them is used.",
         "Find out which copy is right and leave the other out.",
     ),
+    "instance-in-several-studies": Reason(
+        "finding",
+        False,
+        "The same SOP Instance UID is in two studies; it stays in both.",
+        "Find out which study it belongs to and leave the other copy out.",
+    ),
     "too-deep": Reason(
         "skipped",
         True,
@@ -261,7 +267,12 @@ REASONS: dict[str, Reason] = {
         "The header holds a value representation that DICOM does not define.",
         "Repair the object at its source.",
     ),
-    "malformed-sequence": Reason("finding", False, "What stands within a sequence breaks DICOM's encoding rules and was left out.", "Repair the object at its source."),
+    "malformed-sequence": Reason(
+        "finding",
+        False,
+        "What stands within a sequence breaks DICOM's encoding rules and was left out.",
+        "Repair the object at its source.",
+    ),
     "wrong-vr": Reason(
         "finding",
         False,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import closing
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from converter.core.issues import Issue
+from converter.core.issues import EXAMPLES, Issue
 from converter.core.study import assemble, unpack_block
 from converter.errors import ConverterError
 from converter.pipeline.pool import Pool, Stop
@@ -74,11 +75,34 @@ def _convert_one(uid: str, blocks: tuple[bytes, ...], job: _Job) -> Converted:
                 for companion in made.companions
             ],
             study.duplicates,
+            [_sop_hash(one.uid) for series in study.series for one in series.instances],
         )
     except ConverterError:
         raise
     except Exception as error:  # noqa: BLE001  one study must not cost the others
         return _failed(uid, len(study.series), study.count, where(error))
+
+
+def _sop_hash(uid: str) -> int:
+    return int.from_bytes(blake2b(uid.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def remark_shared(store: StudyStore) -> None:
+    """Find SOP Instance UIDs that are in two studies: they stay in both, with a finding in each."""
+    for study_uid, hashes in store.shared():
+        study = assemble(study_uid, map(unpack_block, store.blocks(study_uid)))
+        uids = (one.uid for series in study.series for one in series.instances)
+        found = sorted(uid for uid in uids if _sop_hash(uid) in hashes)
+        issue = Issue(
+            "warning",
+            "instance-in-several-studies",
+            "ImagingStudy.series.instance",
+            "SOPInstanceUID",
+            "The same SOP Instance UID is in another study as well; it stays in both.",
+            tuple(found[:EXAMPLES]),
+            len(found),
+        )
+        store.remark(study_uid, [issue])
 
 
 def _failed(uid: str, series: int, instances: int, message: str) -> Converted:
@@ -150,6 +174,7 @@ def reduce_companions(request: Request, store: StudyStore, stop: Stop) -> None:
     What a held study says goes into no resource; a companion of it is written only where a published
     study contributes to it as well.
     """
+    remark_shared(store)
     for item in store.converted():
         if item.state != "converted":
             reason = "patient-conflict" if item.state == "conflict" else "study-failed"

@@ -74,7 +74,8 @@ class _Writer:
         reason = self.store.held(item.study_uid)
         resource: Json = orjson.loads(item.resource) if item.resource else {}
         id_ = str(resource.get("id", ""))
-        issues, profiles = item.issues, list[str]()
+        issues = [*item.issues, *self.store.remarks(item.study_uid)]
+        profiles: list[str] = []
         sink = self.request.sink
         if not reason:
             standing = sink.stands("ImagingStudy", id_) if sink is not None else None

@@ -37,13 +37,17 @@ CREATE TABLE skipped (
 CREATE INDEX skipped_file ON skipped (file_id) WHERE file_id IS NOT NULL;
 CREATE INDEX skipped_study ON skipped (study_uid) WHERE study_uid IS NOT NULL;
 CREATE TABLE converted (
-    study_uid TEXT PRIMARY KEY, state TEXT NOT NULL, series INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, study_uid TEXT NOT NULL UNIQUE, state TEXT NOT NULL, series INTEGER NOT NULL,
     instances INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE TABLE contribution (
     resource_type TEXT NOT NULL, resource_id TEXT NOT NULL, study_uid TEXT NOT NULL,
     ordinal INTEGER NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (resource_type, resource_id, study_uid, ordinal)) WITHOUT ROWID;
 CREATE INDEX contribution_study ON contribution (study_uid);
+CREATE TABLE sop (
+    hash INTEGER NOT NULL, converted_id INTEGER NOT NULL,
+    PRIMARY KEY (hash, converted_id)) WITHOUT ROWID;
+CREATE TABLE remark (study_uid TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE held (study_uid TEXT PRIMARY KEY, reason TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE companion (
     resource_type TEXT NOT NULL, resource_id TEXT NOT NULL, data BLOB NOT NULL,

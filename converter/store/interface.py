@@ -79,6 +79,8 @@ class Converted(msgspec.Struct, array_like=True):
     """(resource type, id, JSON) of the resources that the study names."""
     duplicates: list[str]
     """Sources of identical copies that were left out."""
+    sops: list[int] = []
+    """64 bits of a hash of each SOP Instance UID."""
 
 
 class Companion(msgspec.Struct, array_like=True):
@@ -158,6 +160,15 @@ class StudyStore(Protocol):
 
     def converted(self) -> Iterator[Converted]:
         """Conversions sorted by study, without contributions and duplicates; safe to write meanwhile."""
+
+    def shared(self) -> Iterator[tuple[str, set[int]]]:
+        """(Study UID, hashes) of studies that have SOP Instance UIDs of another study, by UID."""
+
+    def remark(self, study_uid: str, issues: Sequence[Issue]) -> None:
+        """Add findings of this run to a study, in the place of earlier ones."""
+
+    def remarks(self, study_uid: str) -> list[Issue]:
+        """Findings that `remark` added."""
 
     def hold(self, study_uids: Iterable[str], reason: str) -> None:
         """Hold studies back in this run."""

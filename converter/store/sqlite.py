@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from converter.core.issues import Issue
 from converter.store.database import Database
 from converter.store.files import forget, touch
 from converter.store.interface import (
@@ -32,6 +33,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_converted = msgspec.msgpack.Decoder(Converted).decode
 _decode_companion = msgspec.msgpack.Decoder(Companion).decode
 _decode_outcome = msgspec.msgpack.Decoder(Outcome).decode
+_decode_issues = msgspec.msgpack.Decoder(list[Issue]).decode
 _decode_json = msgspec.json.Decoder(dict[str, Any]).decode
 
 _PUBLISHED = (
@@ -59,6 +61,7 @@ class SqliteStore:
         with self._database.transaction() as db:
             db.execute("DELETE FROM skipped WHERE file_id IS NULL AND study_uid IS NULL")
             db.execute("DELETE FROM held")
+            db.execute("DELETE FROM remark")
             db.execute("DELETE FROM companion")
             db.execute("DELETE FROM outcome")
             self._run = 1 + int(_meta(db, "run") or 0)
@@ -174,6 +177,8 @@ class SqliteStore:
                 db.execute("DELETE FROM contribution")
                 db.execute("DELETE FROM skipped WHERE study_uid IS NOT NULL")
                 _set_meta(db, "fingerprint", fingerprint)
+            # Rows of conversions that were redone stay behind until here: finding them costs an index.
+            db.execute("DELETE FROM sop WHERE converted_id NOT IN (SELECT id FROM converted)")
 
     def save(self, conversions: Sequence[Converted]) -> None:
         with self._database.transaction() as db:
@@ -190,10 +195,15 @@ class SqliteStore:
                     "INSERT INTO skipped (study_uid, path, reason, detail) VALUES (?, ?, ?, '')",
                     [(item.study_uid, source, "duplicate") for source in item.duplicates],
                 )
-                slim = msgspec.structs.replace(item, contributions=[], duplicates=[])
-                db.execute(
-                    "INSERT INTO converted VALUES (?, ?, ?, ?, ?)",
+                slim = msgspec.structs.replace(item, contributions=[], duplicates=[], sops=[])
+                converted_id = db.execute(
+                    "INSERT INTO converted (study_uid, state, series, instances, data) "
+                    "VALUES (?, ?, ?, ?, ?)",
                     (item.study_uid, item.state, item.series, item.instances, _encode(slim)),
+                ).lastrowid
+                db.executemany(
+                    "INSERT OR IGNORE INTO sop VALUES (?, ?)",
+                    [(sop, converted_id) for sop in sorted(item.sops)],
                 )
 
     def converted(self) -> Iterator[Converted]:
@@ -207,6 +217,26 @@ class SqliteStore:
                     item = _decode_converted(data)
                 yield item
             last = page[-1][0]
+
+    def shared(self) -> Iterator[tuple[str, set[int]]]:
+        # Few rows, if any: a SOP Instance UID is in one study, unless somebody copied wrongly.
+        found: dict[str, set[int]] = {}
+        sql = (
+            "SELECT study_uid, hash FROM sop JOIN converted ON id = converted_id WHERE hash IN ("
+            "SELECT hash FROM sop GROUP BY hash HAVING count(*) > 1)"
+        )
+        for study_uid, sop in self._all(sql):
+            found.setdefault(study_uid, set()).add(sop)
+        yield from sorted(found.items())
+
+    def remark(self, study_uid: str, issues: Sequence[Issue]) -> None:
+        with self._database.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO remark VALUES (?, ?)", (study_uid, _encode(issues)))
+
+    def remarks(self, study_uid: str) -> list[Issue]:
+        rows = self._all("SELECT data FROM remark WHERE study_uid = ?", (study_uid,))
+        with self._database.guard():
+            return _decode_issues(rows[0][0]) if rows else []
 
     def hold(self, study_uids: Iterable[str], reason: str) -> None:
         with self._database.transaction() as db:

@@ -314,3 +314,19 @@ def test_outputs_are_for_this_user_only(folder, convert, tmp_path):
     convert(folder, state=tmp_path / "state.db")
     for path in (tmp_path / "out").rglob("*.json"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_an_instance_in_two_studies_stays_in_both_with_a_finding(folder, convert, make_dicom):
+    before = convert(folder)
+    assert "instance-in-several-studies" not in before.issue_counts
+    (folder / "again").write_bytes(make_dicom("1.7", sop="1.9.3", patient="A"))
+    result = convert(folder)
+    assert result.counts["instances"] == 13
+    assert result.exit_code == 0
+    told = {
+        study.study_instance_uid: issue.examples
+        for study in result.all_studies
+        for issue in study.issues
+        if issue.code == "instance-in-several-studies"
+    }
+    assert told == {"1.2.0": ("1.9.3",), "1.7": ("1.9.3",)}

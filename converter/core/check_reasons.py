@@ -41,6 +41,11 @@ CHECKS: dict[str, CheckReason] = {
     # resource
     "not-fhir": CheckReason("error", "JSON, and no FHIR resource.", "Leave the file out."),
     "unknown-resource-type": CheckReason("error", "FHIR R4 has no resource type of this name."),
+    "wrong-resource-type": CheckReason(
+        "error",
+        "A resource of a type that this check does not know.",
+        "Use a general validator for it.",
+    ),
     "type-not-checked": CheckReason(
         "warning",
         "A resource type of R4 that this check does not know.",

@@ -5,15 +5,11 @@ Compiled once from the definitions; fast enough to hold every resource of every 
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Any
 
-from converter.core.profile import parse_profile
-from converter.data import data_path
-from converter.errors import Fault, MappingError, ProfileNotFoundError
 from converter.fhir.bundle import Links, bundle, links, resolve
 from converter.fhir.compile import Compiler
-from converter.fhir.definitions import load_extensions, load_structure, load_tables
+from converter.fhir.definitions import load_extensions
 from converter.fhir.extensions import Extensions
 from converter.fhir.invariants import INVARIANTS
 from converter.fhir.narrative import narrative
@@ -25,7 +21,6 @@ from converter.fhir.terminology import Terminology
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path as FilePath
 
     from converter.core.issues import Issue
     from converter.core.profile import Profile
@@ -35,7 +30,7 @@ if TYPE_CHECKING:
     from converter.fhir.definitions import ExtensionDefinition
     from converter.fhir.report import Path
 
-__all__ = ["Checker", "read_profile", "shipped_checker", "shipped_profiles"]
+__all__ = ["Checker"]
 
 RESOURCE_TYPES = "http://hl7.org/fhir/ValueSet/resource-types"
 
@@ -146,11 +141,8 @@ class Checker:
         elif kind.__class__ is not str or kind not in self.types:
             report.add("unknown-resource-type", path, "R4 has no resource type of this name")
         elif kind not in self.structure.types:
-            report.add(
-                "type-not-checked",
-                (path[0], path[1], kind) if path[0] is None else path,
-                f"a {kind} is not checked here",
-            )
+            code = "wrong-resource-type" if path[0] is None else "type-not-checked"
+            report.add(code, path, f"a {kind}, which is not checked here")
         else:
             return kind if kind.__class__ is str else ""
         return ""
@@ -277,33 +269,3 @@ def _pointers(value: Any, found: set[str]) -> None:
             _pointers(held, found)
     elif value.__class__ is str and value.startswith("#"):
         found.add(value)
-
-
-def shipped_profiles() -> list[Profile]:
-    """Read the constraint parts of the profiles that we ship."""
-    return [read_profile(path) for path in sorted(data_path("profiles").glob("*.toml"))]
-
-
-def read_profile(path: FilePath) -> Profile:
-    """Read the constraint part of one profile file.
-
-    Raises
-    ------
-    ProfileNotFoundError
-        There is no such file.
-    MappingError
-        With every fault of it.
-    """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ProfileNotFoundError(f"profile {path.name}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MappingError([Fault(path.name, "", str(error))]) from error
-    return parse_profile(document, path.name, load_structure())
-
-
-def shipped_checker(profiles: Iterable[Profile] | None = None) -> Checker:
-    """Make a checker from the data that we ship, with all shipped profiles if none are given."""
-    asked = shipped_profiles() if profiles is None else profiles
-    return Checker(load_structure(), asked, load_tables())

@@ -1,0 +1,167 @@
+"""From bytes to a verdict: JSON text, structure, profiles, and the second opinion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from converter.core.issues import Issue
+from converter.fhir.bundle import Links, links
+from converter.fhir.claims import check_claimed
+from converter.fhir.jsontext import parse
+from converter.fhir.models import model_issues
+from converter.fhir.report import root
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from converter.fhir.checker import Checker
+    from converter.fhir.report import Path
+
+__all__ = ["Verdict", "judge", "judge_lines", "unreadable"]
+
+LATER = {
+    "procedure": "R5",
+    "reason": "R5",
+    "partOf": "R5",
+    "uid": "STU3",
+    "accession": "STU3",
+    "availability": "STU3",
+    "patient": "STU3",
+    "context": "STU3",
+    "modalityList": "DSTU2",
+}
+"""Elements of an ImagingStudy that R4 does not have, and the version that does."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What is to be said of one resource."""
+
+    name: str
+    """File, and line where the file holds several."""
+    issues: list[Issue] = field(default_factory=list)
+    resource_type: str = ""
+
+    def failed(self, strict: Collection[str] = ()) -> bool:
+        """Whether there is an error, counting the codes of ``strict`` as such."""
+        return any(issue.severity == "error" or issue.code in strict for issue in self.issues)
+
+
+def judge(
+    data: bytes, name: str, checker: Checker, asked: Collection[str] = (), *, first_line: int = 1
+) -> Verdict:
+    """Judge one JSON text.
+
+    Parameters
+    ----------
+    data : bytes
+    name : str
+        How the verdict names it.
+    checker : Checker
+    asked : collection of str
+        Names of profiles to hold it against beside those that it claims.
+    first_line : int
+        Line of the file that the text starts in.
+    """
+    parsed = parse(data, first_line=first_line)
+    verdict = Verdict(name, parsed.issues)
+    if not parsed.readable:
+        return verdict
+    resource = parsed.value
+    version = _version(resource)
+    if version:
+        message = f"has the shape of FHIR {version}; this checks R4 (4.0.1)"
+        path = str(resource.get("resourceType"))
+        verdict.issues.append(Issue("error", "other-fhir-version", path, message=message))
+    verdict.issues += checker.check(resource)
+    if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
+        return verdict
+    verdict.resource_type = resource["resourceType"]
+    verdict.issues += _claimed(resource, checker, root(verdict.resource_type), asked, None)
+    if not verdict.failed():
+        verdict.issues += model_issues(resource)
+    return verdict
+
+
+def _claimed(
+    resource: dict[str, Any],
+    checker: Checker,
+    path: Path,
+    asked: Collection[str],
+    held: Links | None,
+) -> list[Issue]:
+    """Profiles of a resource, and of those in the entries of a Bundle."""
+    issues = check_claimed(resource, checker, path, asked=asked, held=held)
+    entries = resource.get("entry") if resource.get("resourceType") == "Bundle" else None
+    if isinstance(entries, list):
+        inside = links(resource)
+        for index, entry in enumerate(entries):
+            inner = entry.get("resource") if isinstance(entry, dict) else None
+            if isinstance(inner, dict):
+                step: Path = ((path, "entry", index), "resource", None)
+                place: Path = (step, "", str(inner.get("resourceType")))
+                issues += _claimed(inner, checker, place, asked, inside)
+    return issues
+
+
+def _version(resource: Any) -> str:
+    """Version of FHIR whose shape an ImagingStudy has, if it is not R4's; else empty."""
+    if not isinstance(resource, dict):
+        return ""
+    stated = resource.get("fhirVersion")
+    if isinstance(stated, str) and not stated.startswith("4.0"):
+        return stated[:16]
+    if resource.get("resourceType") != "ImagingStudy":
+        return ""
+    for name, version in LATER.items():
+        if name in resource:
+            return version
+    modality = resource.get("modality")
+    if isinstance(modality, list) and any(
+        isinstance(item, dict) and "coding" in item for item in modality
+    ):
+        return "R5"
+    series = resource.get("series")
+    for item in series if isinstance(series, list) else ():
+        if isinstance(item, dict):
+            for name in ("modality", "laterality"):
+                held = item.get(name)
+                if isinstance(held, dict) and "coding" in held:
+                    return "R5"
+            site = item.get("bodySite")
+            if isinstance(site, dict) and site.keys() & {"concept", "reference"}:
+                return "R5"
+    return ""
+
+
+def unreadable(name: str, code: str, message: str) -> Verdict:
+    """Make the verdict of what could not be read."""
+    return Verdict(name, [Issue("error", code, message=message)])
+
+
+def judge_lines(
+    lines: Iterable[bytes], name: str, checker: Checker, asked: Collection[str], limit: int
+) -> Iterator[Verdict]:
+    """Judge NDJSON line by line; no more than one line is held at a time.
+
+    Parameters
+    ----------
+    lines : iterable of bytes
+        With their line ends; pieces of ``limit`` + 1 bytes where a line is longer.
+    name, checker, asked
+        As for `judge`.
+    limit : int
+        Most bytes of a line.
+    """
+    number, cut = 1, False
+    for line in lines:
+        whole = line.endswith(b"\n")
+        place = f"{name}:{number}"
+        if not cut and len(line) > limit and not whole:
+            yield unreadable(place, "too-large", f"larger than the limit of {limit} bytes")
+            cut = True
+        elif not cut and line.strip():
+            yield judge(line, place, checker, asked, first_line=number)
+        if whole:
+            number, cut = number + 1, False

@@ -30,8 +30,9 @@ RANKS = {
     "sources": 2,
     "store": 2,
     "pipeline": 3,
-    "cli": 4,
-    "__main__": 5,
+    "listener": 4,
+    "cli": 5,
+    "__main__": 6,
 }
 """Part to height; a part imports nothing above itself."""
 

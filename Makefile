@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PYTEST_OPTIONS ?= -n 2 -q
+PYTEST_OPTIONS ?= -n 2
 
 .PHONY: demo test lint docs clean
 .DEFAULT_GOAL := demo

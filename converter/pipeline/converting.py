@@ -176,7 +176,7 @@ def reduce_companions(request: Request, store: StudyStore, stop: Stop) -> None:
     """
     remark_shared(store)
     for item in store.converted():
-        if item.state != "converted":
+        if item.state != "converted" or not item.resource:
             reason = "patient-conflict" if item.state == "conflict" else "study-failed"
             store.hold([item.study_uid], reason)
     mismatched: set[str] = set()

@@ -1,0 +1,366 @@
+"""A receiver's journal: what it acknowledged, durable before the acknowledgement leaves.
+
+A folder of segments. A segment is a file, written full of zeros and synced before its first record, so that
+a record costs one write and one ``fdatasync`` that has no metadata to write. A record is its length, a CRC-32
+over length and payload, and the payload; a length of nought ends a segment. Only one process appends (it holds
+the folder's lock), only one reads and deletes. A segment gets its name when the one before it is finished, so
+a higher number says that nothing more comes.
+
+After a failed write or sync the kernel may have thrown the pages away and call the next sync a success. So a
+segment that failed once is closed for good, and whoever waited for it is told; the next record opens a new one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import struct
+import time
+from pathlib import Path
+from threading import Condition
+from typing import Protocol
+from zlib import crc32
+
+__all__ = [
+    "HEADER",
+    "MAX_RECORD",
+    "Journal",
+    "JournalError",
+    "System",
+    "Tail",
+    "pack_record",
+    "segments",
+    "sync_folder",
+]
+
+MAX_RECORD = 16 << 20
+SEGMENT = 8 << 20
+RETRY = 0.5
+"""Seconds after a failure in which no new segment is tried: a full disk is not asked once an image."""
+_MAGIC = b"D2FJ\x01\0\0\0"
+_HEADER = struct.Struct("<8sQ")
+HEADER = _HEADER.size
+_RECORD = struct.Struct("<II")
+_NAME = re.compile(r"([0-9]{10})\.journal")
+_ZEROS = bytes(1 << 20)
+
+
+class JournalError(Exception):
+    """A record is not durable and must not be acknowledged."""
+
+
+class System(Protocol):
+    """What the journal asks of the operating system."""
+
+    def write(self, descriptor: int, data: bytes, offset: int) -> int:
+        """Write at an offset; give the number of bytes."""
+
+    def datasync(self, descriptor: int) -> None:
+        """Bring data to the disk."""
+
+    def sync(self, descriptor: int) -> None:
+        """Bring data and metadata to the disk."""
+
+
+class _Real:
+    write = staticmethod(os.pwrite)
+    datasync = staticmethod(os.fdatasync if hasattr(os, "fdatasync") else os.fsync)
+    sync = staticmethod(os.fsync)
+
+
+def pack_record(payload: bytes) -> bytes:
+    """Put length and checksum before a payload."""
+    size = len(payload)
+    return _RECORD.pack(size, crc32(payload, size)) + payload
+
+
+def segments(folder: Path) -> list[tuple[int, Path]]:
+    """(number, path) of the segments in a folder, in order."""
+    names = (_NAME.fullmatch(entry.name) for entry in os.scandir(folder))
+    return sorted((int(name[1]), folder / name[0]) for name in names if name is not None)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _Segment:
+    __slots__ = ("descriptor", "end", "failed", "number", "size", "synced", "syncing")
+
+    def __init__(self, number: int, descriptor: int, size: int) -> None:
+        self.number = number
+        self.descriptor = descriptor
+        self.size = size
+        self.end = HEADER
+        self.synced = HEADER
+        self.syncing = False
+        self.failed = False
+
+    def settle(self, covers: int) -> None:
+        self.synced = covers
+        if self.failed:  # a write failed meanwhile, on somebody else's record
+            self.release()
+
+    def release(self) -> None:
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class Journal:
+    """The appending end.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it is absent (0700). Held by a lock as long as the journal is open.
+    epoch : int
+        Number of the daemon's run, kept in each segment: it orders what was received over restarts.
+    segment_size : int
+        Bytes of a segment; a larger record gets a segment of its size.
+    system : System
+        For tests of failing disks.
+
+    Raises
+    ------
+    JournalError
+        Another process holds the folder, or it cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        epoch: int,
+        *,
+        segment_size: int = SEGMENT,
+        system: System | None = None,
+    ) -> None:
+        self.folder = folder
+        self._epoch = epoch
+        self._size = segment_size
+        self._system: System = system or _Real()
+        self._changed = Condition()
+        self._segment: _Segment | None = None
+        self._retry_at = 0.0
+        self.records = 0
+        self.syncs = 0
+        self.failures = 0
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = lock_folder(folder)
+            numbers = [number for number, _ in segments(folder)]
+        except OSError as error:
+            raise JournalError(f"The journal folder cannot be used ({error.strerror}).") from error
+        self._next = 1 + max(numbers, default=0)
+
+    def append(self, payload: bytes) -> None:
+        """Append a record and return when it is durable.
+
+        Callers that come while a sync runs share the next one.
+
+        Raises
+        ------
+        JournalError
+            It is not durable.
+        """
+        if len(payload) > MAX_RECORD:
+            raise JournalError("A record is larger than the journal takes.")
+        record = pack_record(payload)
+        with self._changed:
+            segment = self._room(len(record))
+            try:
+                written = self._system.write(segment.descriptor, record, segment.end)
+            except OSError as error:
+                self._fail(segment)
+                raise JournalError(f"The journal was not written ({error.strerror}).") from error
+            if written != len(record):
+                self._fail(segment)
+                raise JournalError("The journal was written in part.")
+            segment.end += len(record)
+            self.records += 1
+            self._until_synced(segment, segment.end)
+
+    def _until_synced(self, segment: _Segment, end: int) -> None:
+        while segment.synced < end:
+            if segment.failed:
+                raise JournalError("The journal was not brought to the disk.")
+            if segment.syncing:
+                self._changed.wait()
+                continue
+            segment.syncing = True
+            covers = segment.end
+            self._changed.release()
+            failure: OSError | None = None
+            try:
+                self._system.datasync(segment.descriptor)
+            except OSError as error:
+                failure = error
+            finally:
+                self._changed.acquire()
+                segment.syncing = False
+                self._changed.notify_all()
+            if failure is not None:
+                self._fail(segment)
+                raise JournalError(
+                    f"The journal was not brought to the disk ({failure.strerror})."
+                ) from failure
+            self.syncs += 1
+            segment.settle(covers)
+
+    def _room(self, size: int) -> _Segment:
+        while (segment := self._segment) is not None:
+            if segment.end + size <= segment.size:
+                return segment
+            if segment.synced < segment.end:
+                self._until_synced(segment, segment.end)  # those who wait for it come first
+            elif segment.syncing:
+                self._changed.wait()
+            else:
+                self._segment = None
+                segment.release()
+        if time.monotonic() < self._retry_at:
+            raise JournalError("The journal failed a moment ago.")
+        self._segment = self._open(max(self._size, HEADER + size))
+        return self._segment
+
+    def _open(self, size: int) -> _Segment:
+        name = f"{self._next:010d}.journal"
+        path = self.folder / (name + ".new")
+        descriptor = -1
+        try:
+            descriptor = os.open(
+                path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
+            self._write_all(descriptor, _HEADER.pack(_MAGIC, self._epoch), 0)
+            at = HEADER
+            while at < size:
+                at += self._write_all(descriptor, _ZEROS[: size - at], at)
+            self._system.sync(descriptor)
+            path.rename(self.folder / name)
+            sync_folder(self.folder)
+        except (OSError, JournalError) as error:
+            self.failures += 1
+            self._retry_at = time.monotonic() + RETRY
+            if descriptor >= 0:
+                os.close(descriptor)
+            path.unlink(missing_ok=True)
+            (self.folder / name).unlink(missing_ok=True)
+            raise JournalError("No new segment of the journal can be made.") from error
+        self._next += 1
+        return _Segment(self._next - 1, descriptor, size)
+
+    def _write_all(self, descriptor: int, data: bytes, offset: int) -> int:
+        done = 0
+        while done < len(data):
+            count = self._system.write(descriptor, data[done:], offset + done)
+            if count <= 0:
+                raise JournalError("The journal was written in part.")
+            done += count
+        return done
+
+    def _fail(self, segment: _Segment) -> None:
+        """Close a segment for good; its number is used up, so that its reader knows that it is finished."""
+        segment.failed = True
+        self.failures += 1
+        self._retry_at = time.monotonic() + RETRY
+        if self._segment is segment:
+            self._segment = None
+        if not segment.syncing:
+            segment.release()
+        self._changed.notify_all()
+
+    def backlog(self) -> int:
+        """Bytes of segments that nobody has taken in yet, the one in use left out."""
+        with self._changed:
+            current = self._segment.number if self._segment else self._next
+        total = 0
+        for number, path in segments(self.folder):
+            if number < current:
+                try:
+                    total += path.stat().st_size
+                except FileNotFoundError:
+                    continue
+        return total
+
+    def close(self) -> None:
+        """Close; whatever was acknowledged is on the disk."""
+        with self._changed:
+            segment, self._segment = self._segment, None
+            while segment is not None and segment.syncing:
+                self._changed.wait()
+            if segment is not None:
+                segment.release()
+        os.close(self._lock)
+
+
+def lock_folder(folder: Path) -> int:
+    """Take the lock of a journal folder and give its descriptor.
+
+    Raises
+    ------
+    BlockingIOError
+        Another process holds it.
+    """
+    descriptor = os.open(
+        folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+    )
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+class Tail:
+    """The reading end of one segment: what is whole, from where the last reading stopped."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        magic, self.epoch = _HEADER.unpack(
+            os.pread(self._descriptor, HEADER, 0).ljust(HEADER, b"\0")
+        )
+        self.known = magic == _MAGIC
+        self.offset = HEADER
+
+    def read(self, limit: int = 1 << 20) -> list[bytes]:
+        """Payloads from here on, about ``limit`` bytes of them; none where no whole record follows."""
+        if not self.known:
+            return []
+        payloads: list[bytes] = []
+        window = os.pread(self._descriptor, limit, self.offset)
+        at = 0
+        while at + _RECORD.size <= len(window):
+            size, check = _RECORD.unpack_from(window, at)
+            if not 0 < size <= MAX_RECORD:
+                break
+            end = at + _RECORD.size + size
+            if end > len(window):
+                if payloads:
+                    break
+                window = os.pread(self._descriptor, _RECORD.size + size, self.offset)
+                at, end = 0, _RECORD.size + size
+                if len(window) < end:
+                    break
+            payload = window[at + _RECORD.size : end]
+            if crc32(payload, size) != check:
+                break
+            payloads.append(payload)
+            at = end
+        self.offset += at
+        return payloads
+
+    def torn(self) -> bool:
+        """Whether something other than zeros follows: a record that was being written when its writer died."""
+        return any(os.pread(self._descriptor, 64, self.offset))
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)

@@ -67,8 +67,16 @@ def run_convert(state: State, inputs: Sequence[Path], loaded: Loaded, given: dic
     _refuse(settings, inputs, given, dry_run=dry_run)
     from converter.pipeline import run
 
+    named = [str(path) for path in inputs]
+    if given.get("retry_from"):
+        from converter.retry import retry_inputs
+
+        named = retry_inputs(given["retry_from"])
+        if not named:
+            click.echo("Nothing failed in that run that another try could change.", err=True)
+            return 0
     with ExitStack() as stack:
-        request = _request(loaded, inputs, given, stack, dry_run=dry_run)
+        request = _request(loaded, named, given, stack, dry_run=dry_run)
         progress = progress_for(settings.progress, quiet=state.quiet)
         with progress:
             progress.expect(request.inputs if not request.names else ())
@@ -105,14 +113,13 @@ def _refuse(
 
 def _request(
     loaded: Loaded,
-    inputs: Sequence[Path],
+    named: list[str],
     given: dict[str, Any],
     stack: ExitStack,
     *,
     dry_run: bool,
 ) -> Request:
     from converter.pipeline import Parts, Request
-    from converter.retry import retry_inputs
     from converter.sources import Filters, look
 
     config, settings = loaded.config, loaded.config.convert
@@ -122,9 +129,6 @@ def _request(
     )
     parts = Parts.real(acquisition=acquisition, our_profiles=frozenset(_ours(rules)))
     names = _names(given, stack)
-    named = [str(path) for path in inputs]
-    if given.get("retry_from"):
-        named = retry_inputs(given["retry_from"])
     look(named)  # before an output folder is made and locked
     return Request(
         inputs=named,

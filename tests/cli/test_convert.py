@@ -244,6 +244,13 @@ def test_retry_reads_only_what_failed(tmp_path):
     assert kinds("again") == ["ImagingStudy", "Patient"]
 
 
+def test_retry_where_nothing_failed_says_so(capsys):
+    assert convert(DEMO, "--dry-run", "--report", "report.json") == 0
+    assert convert("--retry-from", "report.json", "-o", "again") == 0
+    assert "Nothing failed" in capsys.readouterr().err
+    assert not Path("again").exists()
+
+
 def test_retry_from_a_redacted_report_is_refused(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "broken.dcm").touch()

@@ -49,7 +49,7 @@ class _Read:
     layers: list[Layer]
     profiles: list[Profile]
     examples: list[Mapping[str, Any]]
-    sites: list[Mapping[str, Any]]
+    sites: list[tuple[str, Mapping[str, Any]]]
     faults: list[Fault]
     digest: Any
 
@@ -68,11 +68,15 @@ def shipped() -> list[MappingFile]:
     return found
 
 
-def _document(path: Path, name: str, read: _Read) -> dict[str, Any]:
+def _bytes(path: Path, name: str) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{name}: cannot be read: {error.strerror}") from error
+
+
+def _document(path: Path, name: str, read: _Read) -> dict[str, Any]:
+    data = _bytes(path, name)
     read.digest.update(name.encode() + b"\0" + data)
     try:
         return tomllib.loads(data.decode("utf-8"))
@@ -96,15 +100,17 @@ def _add(path: Path, name: str, kind: str, read: _Read) -> None:
         except MappingError as error:
             read.faults += error.faults
     examples = document.get("example", [])
-    if isinstance(examples, list):
+    if isinstance(examples, list) and all(isinstance(one, Mapping) for one in examples):
         read.examples += [{**example, "file": name} for example in examples]
     else:
         read.faults.append(Fault(name, "example", "write [[example]]"))
     if "site" in document:
-        if kind == "site":
-            read.sites.append(document["site"])
-        else:
+        if kind != "site":
             read.faults.append(Fault(name, "site", "a shipped file has no site"))
+        elif not isinstance(document["site"], Mapping):
+            read.faults.append(Fault(name, "site", "write [site], a table"))
+        else:
+            read.sites.append((name, document["site"]))
 
 
 def _profile_path(name: str) -> tuple[Path, str]:
@@ -131,28 +137,63 @@ def _tables(overlay: Path | None, read: _Read) -> dict[str, CodeTable]:
         folders.append((overlay / "codes", f"{overlay.name}/codes"))
     for folder, name in folders:
         for path in sorted(folder.glob("*.csv")):
-            text = path.read_text(encoding="utf-8")
-            read.digest.update(text.encode())
+            file = f"{name}/{path.name}"
+            data = _bytes(path, file)
+            read.digest.update(file.encode() + b"\0" + data)
             try:
-                tables[path.stem] = parse_table(path.name, text)
+                table = parse_table(path.name, data.decode("utf-8"))
+            except UnicodeDecodeError:
+                read.faults.append(Fault(file, "", "is no UTF-8 text"))
             except MappingError as error:
-                read.faults += [
-                    replace(fault, file=f"{name}/{path.name}") for fault in error.faults
-                ]
+                read.faults += [replace(fault, file=file) for fault in error.faults]
+            else:
+                tables[path.stem] = _laid(tables.get(path.stem), table, file, read)
     return tables
 
 
-def _site(site: Site, tables: Sequence[Mapping[str, Any]], read: _Read) -> Site:
-    if not tables:
-        return site
+def _laid(shipped_one: CodeTable | None, table: CodeTable, file: str, read: _Read) -> CodeTable:
+    """A site's table laid over the shipped one of its name: its rows are added, or replace those of their keys."""
+    if shipped_one is None:
+        return table
+    if table.columns != shipped_one.columns:
+        there = ",".join(shipped_one.columns)
+        read.faults.append(Fault(file, "", f"columns must be those of the shipped table: {there}"))
+        return shipped_one
+    return replace(table, rows={**shipped_one.rows, **table.rows})
+
+
+def _site(site: Site, read: _Read) -> Site:
     merged: dict[str, Any] = msgspec.to_builtins(site)
-    for table in tables:
-        merged = _deep(merged, table)
-    try:
-        return msgspec.convert(merged, Site)
-    except msgspec.ValidationError as error:
-        read.faults.append(Fault("site", "", str(error)))
-        return site
+    for name, table in read.sites:
+        for key, value in table.items():
+            # one key at a time, so that every fault is told
+            try:
+                tried = _deep(merged, {key: value})
+                msgspec.convert(tried, Site)
+            except msgspec.ValidationError as error:
+                read.faults.append(_site_fault(name, key, error))
+            else:
+                merged = tried
+    return msgspec.convert(merged, Site)
+
+
+def _site_fault(name: str, key: str, error: msgspec.ValidationError) -> Fault:
+    text, _, place = str(error).partition(" - at `$.")
+    where = place.removesuffix("`") or key
+    if "unknown field" not in text:
+        return Fault(name, f"site.{where}", text)
+    unknown = text.split("`")[1]
+    kind: Any = Site
+    for part in where.split(".") if place else ():
+        kind = next((f.type for f in msgspec.structs.fields(kind) if f.name == part), None)
+        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+            break
+    is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    known = [f.name for f in msgspec.structs.fields(kind)] if is_struct else []
+    near = get_close_matches(unknown, known, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    written = f"site.{where}.{unknown}" if place else f"site.{unknown}"
+    return Fault(name, written, f"unknown key{hint}")
 
 
 def _deep(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,7 +243,7 @@ def load(
             raise ConfigurationError(f"{overlays}: is no folder of mapping files")
         for path in sorted(overlays.glob("*.toml")):
             _add(path, path.name, "site", read)
-    settings = _site(site or Site(), read.sites, read)
+    settings = _site(site or Site(), read)
     read.digest.update(msgspec.json.encode(settings))
     read.digest.update("\0".join(profiles).encode())
     return compile_rules(

@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Any
 from converter.core import dictionary
 from converter.core.header import SPECIFIC_CHARACTER_SET
 from converter.core.overlay import Layer, RawRule, lay
+from converter.core.rulecheck import (
+    BINARY,
+    constant_faults,
+    missing_elements,
+    source_faults,
+    table_faults,
+)
 from converter.core.rules import Level, Node, Rule, RuleSet, Source
 from converter.core.transforms import DEFAULTS, TRANSFORMS, Transform
 from converter.core.wanted import reach, wanted
@@ -99,6 +106,7 @@ class _Compiler:
         if "const" in options:
             if "from" in options or name:
                 self.fault(file, path, "const stands alone: neither from nor as beside it")
+            self.constant(file, path, options["const"], element)
         else:
             name = name or DEFAULTS.get(element.type, "")
             transform = TRANSFORMS.get(name)
@@ -116,11 +124,17 @@ class _Compiler:
                 )
             elif "from" not in options and not transform.aggregate and not transform.sourceless:
                 self.fault(file, path, f"{name} needs `from`")
+        for first, several, key in ((True, sources, "from"), (False, others, "with")):
+            for _, message in source_faults(several, transform, first=first):
+                self.fault(file, (*path, key), message)
         codes = options.get("codes", "")
         if codes and codes not in self.tables:
             near = get_close_matches(codes, list(self.tables), 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             self.fault(file, (*path, "codes"), f"there is no code table {codes}{hint}")
+        else:
+            for message in table_faults(transform, sources, codes, self.tables):
+                self.fault(file, (*path, "codes"), message)
         ref = options.get("ref", "")
         if ref and ref not in self.structure.types:
             self.fault(file, (*path, "ref"), f"{ref} is no resource type")
@@ -154,6 +168,18 @@ class _Compiler:
             tags=tuple(sorted(tags)),
         )
 
+    def constant(self, file: str, path: tuple[str, ...], value: Any, element: Element) -> None:
+        if element.max == 1:
+            several = [value]
+        elif isinstance(value, list):
+            several = value
+        else:
+            self.fault(file, (*path, "const"), "this element repeats, so its value stands in [ ]")
+            return
+        for one in several:
+            for message in constant_faults(self.structure, element.type, one, "const"):
+                self.fault(file, path, message)
+
     def when(self, file: str, path: tuple[str, ...], value: Any) -> tuple[tuple[Source, str], ...]:
         if not isinstance(value, Mapping):
             self.fault(file, (*path, "when"), 'expected a table such as { Modality = "CT" }')
@@ -161,6 +187,8 @@ class _Compiler:
         found = []
         for keyword, expected in value.items():
             source = self.source(file, (*path, "when"), keyword)
+            if source is not None and (source.vr == "SQ" or source.vr in BINARY):
+                self.fault(file, (*path, "when", keyword), f"{keyword} is no text")
             if not isinstance(expected, str):
                 self.fault(
                     file,
@@ -202,6 +230,10 @@ class _Compiler:
                 inner = self.node(child_path, value, child)
                 if inner is not None:
                     children.append(inner)
+        made = {key.partition(":")[0] for key in tree}
+        type_name = element.type if element else path[0]
+        for name in missing_elements(self.structure, type_name, made):
+            self.fault(_file(tree), path, f"FHIR R4 asks for {plain}.{name}, and no rule makes it")
         if element is None:
             return Node(path[0], path[0], path[0], False, None, tuple(children))
         return Node(

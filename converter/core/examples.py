@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
 
 from converter.core import dictionary
 from converter.core.engine import Conversion, Options, convert
-from converter.core.header import Header, pack_items
+from converter.core.header import Header, Wanted, items, pack_items
 from converter.core.rules import RuleSet
 from converter.core.site import Site
 from converter.core.study import assemble, pack
 from converter.errors import Fault
 
-__all__ = ["encode", "failures"]
+__all__ = ["encode", "failures", "keep"]
 
 DEFAULTS: Mapping[str, Any] = {
     "SpecificCharacterSet": "ISO_IR 192",
@@ -38,6 +39,8 @@ def encode(attributes: Mapping[str, Any]) -> Header:
     ------
     KeyError
         A keyword that PS3.6 does not have.
+    ValueError
+        Items where there are none, or none where there are.
     """
     header: Header = {}
     for keyword, value in attributes.items():
@@ -45,10 +48,30 @@ def encode(attributes: Mapping[str, Any]) -> Header:
         if tag is None:
             raise KeyError(keyword)
         if dictionary.vr_of(tag) == "SQ":
+            if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
+                raise ValueError(f"{keyword} is a sequence: write its items as [{{ ... }}]")
             header[tag] = pack_items([encode(item) for item in value])
+        elif isinstance(value, list):
+            header[tag] = "\\".join(str(one) for one in value).encode("utf-8")
+        elif isinstance(value, Mapping):
+            raise ValueError(f"{keyword} is no sequence: it has values, no items")
         else:
             header[tag] = str(value).encode("utf-8")
     return header
+
+
+def keep(header: Header, wanted: Wanted) -> Header:
+    """What of a header leaves the reader: the wanted attributes, in the items of sequences as well."""
+    kept: Header = {}
+    for tag, value in header.items():
+        if tag not in wanted:
+            continue
+        inner = wanted[tag]
+        if inner is None:
+            kept[tag] = value
+        else:
+            kept[tag] = pack_items([keep(item, inner) for item in items(value)])
+    return kept
 
 
 def _wrong(expected: Any, found: Any, path: str) -> str:
@@ -96,17 +119,23 @@ def failures(rules: RuleSet) -> list[Fault]:
         why = str(example.get("why", f"example {number}"))
         key = f"example {why!r}"
         unknown = [name for name in example if name not in KEYS]
-        if unknown or "dicom" not in example or "fhir" not in example:
-            found.append(
-                Fault(file, key, f"unknown key {unknown[0]}" if unknown else "needs dicom and fhir")
-            )
+        whole = all(isinstance(example.get(name), Mapping) for name in ("dicom", "fhir"))
+        if unknown or not whole:
+            close = get_close_matches(unknown[0], KEYS, 1) if unknown else []
+            hint = f"; did you mean {close[0]}?" if close else ""
+            message = f"unknown key {unknown[0]}{hint}" if unknown else "needs dicom and fhir"
+            found.append(Fault(file, key, message))
             continue
+        attributes = {**DEFAULTS, **example["dicom"]}
         try:
-            header = encode({**DEFAULTS, **example["dicom"]})
+            header = encode(attributes)
         except KeyError as error:
             near = dictionary.nearest_keyword(str(error.args[0]))
             hint = f"; did you mean {near}?" if near else ""
             found.append(Fault(file, key, f"{error.args[0]} is no DICOM keyword{hint}"))
+            continue
+        except ValueError as error:
+            found.append(Fault(file, key, str(error)))
             continue
         try:
             site = (
@@ -115,12 +144,8 @@ def failures(rules: RuleSet) -> list[Fault]:
         except msgspec.ValidationError as error:
             found.append(Fault(file, key, f"site: {error}"))
             continue
-        kept = {tag: value for tag, value in header.items() if tag in rules.wanted}
-        block = pack(
-            str({**DEFAULTS, **example["dicom"]}["StudyInstanceUID"]),
-            str({**DEFAULTS, **example["dicom"]}["SeriesInstanceUID"]),
-            [(str({**DEFAULTS, **example["dicom"]}["SOPInstanceUID"]), kept, "example", [])],
-        )
+        uids = [str(attributes[f"{level}InstanceUID"]) for level in ("Study", "Series", "SOP")]
+        block = pack(uids[0], uids[1], [(uids[2], keep(header, rules.wanted), "example", [])])
         own = replace(rules, site=site, memo={})
         options = Options(companions=bool(example.get("companions", False)))
         conversion = convert(assemble(block.study_instance_uid, [block]), own, options)

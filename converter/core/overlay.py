@@ -97,16 +97,18 @@ def lay(layers: list[Layer]) -> tuple[dict[Path, RawRule], list[Fault]]:
                             f"{other.file} sets this rule differently; decide it in the site's own file",
                         )
                     )
-            for upper in _above(path):
-                held = placed.get(upper)
-                if held is not None and held.options is not None:
-                    faults.append(
-                        Fault(
-                            raw.file,
-                            ".".join(path),
-                            f"{held.file} has one rule for {'.'.join(upper)} as a whole: replace that",
-                        )
-                    )
+            if layer.kind == "profile" and path not in decided:
+                faults += _overlaps(path, raw, set_by_profile)
+            whole = [
+                (".".join(upper), held)
+                for upper in _above(path)
+                if (held := placed.get(upper)) is not None and held.options is not None
+            ]
+            for upper_path, held in whole:
+                message = f"{held.file} has one rule for {upper_path} as a whole: replace that"
+                faults.append(Fault(raw.file, ".".join(path), message))
+            if whole:
+                continue
             for below in [
                 known for known in placed if known[: len(path)] == path and known != path
             ]:
@@ -115,6 +117,21 @@ def lay(layers: list[Layer]) -> tuple[dict[Path, RawRule], list[Fault]]:
                 faults.append(Fault(raw.file, ".".join(path), "removes a rule that is not there"))
             placed[path] = raw
     return {path: raw for path, raw in placed.items() if raw.options is not None}, faults
+
+
+def _overlaps(path: Path, raw: RawRule, set_by_profile: Mapping[Path, RawRule]) -> list[Fault]:
+    """A profile that sets a part of what another profile sets as a whole, or the whole of its part."""
+    return [
+        Fault(
+            raw.file,
+            ".".join(path),
+            f"{other.file} sets {'.'.join(known)}; decide both in the site's own file",
+        )
+        for known, other in set_by_profile.items()
+        if other.file != raw.file
+        and known != path
+        and (known == path[: len(known)] or path == known[: len(path)])
+    ]
 
 
 def _stands(layers: list[Layer], but: Layer, path: Path) -> bool:

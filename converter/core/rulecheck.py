@@ -1,0 +1,115 @@
+"""What a rule promises, held against FHIR's types and DICOM's: what would only show in the output."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from converter.core.rules import Source
+from converter.core.structure import Structure
+from converter.core.tables import CodeTable
+from converter.core.transforms import Transform
+
+__all__ = ["BINARY", "constant_faults", "missing_elements", "source_faults", "table_faults"]
+
+BINARY = frozenset(
+    {"AT", "FD", "FL", "OB", "OD", "OF", "OL", "OV", "OW", "SL", "SS", "SV", "UL", "UN", "US", "UV"}
+)
+"""VRs whose value is no text; no transform reads them."""
+
+NUMBERS = frozenset({"integer", "unsignedInt", "positiveInt"})
+
+
+def source_faults(
+    sources: Sequence[Source], transform: Transform | None, *, first: bool
+) -> Iterator[tuple[str, str]]:
+    """Sources that a transform cannot read; ``first``: those of ``from``.
+
+    Yields
+    ------
+    str, str
+        Keyword and what is wrong.
+    """
+    for source in sources:
+        if source.vr in BINARY:
+            yield source.keyword, f"{source.keyword} is binary ({source.vr}): no transform reads it"
+        elif transform is not None and first and source.vr == "SQ" and transform.items == "no":
+            yield (
+                source.keyword,
+                f"{source.keyword} is a sequence: {transform.name} reads values; say which with a dot",
+            )
+        elif transform is not None and first and source.vr != "SQ" and transform.items == "must":
+            yield source.keyword, f"{source.keyword} is no sequence: {transform.name} reads items"
+
+
+def table_faults(
+    transform: Transform | None,
+    sources: Sequence[Source],
+    name: str,
+    tables: Mapping[str, CodeTable],
+) -> Iterator[str]:
+    """A code table that is missing where a transform needs one, or that lacks a column."""
+    if transform is None or not transform.columns:
+        return
+    reads_terms = not sources or any(source.vr != "SQ" for source in sources)
+    if not name:
+        if reads_terms or transform.items == "no":
+            yield f"{transform.name} needs `codes`"
+        return
+    table = tables.get(name)
+    for column in transform.columns if table is not None else ():
+        if table is not None and column not in table.columns:
+            yield f"{transform.name} needs a column {column}, which code table {name} has not"
+
+
+def constant_faults(structure: Structure, type_name: str, value: Any, where: str) -> Iterator[str]:
+    """What in a constant does not fit its FHIR type."""
+    definition = structure.types.get(type_name)
+    if definition is None:
+        return
+    if definition.kind == "primitive":
+        yield from _primitive(type_name, definition.pattern, value, where)
+        return
+    if not isinstance(value, Mapping):
+        yield f"{where}: expected a table, this is a {type_name}"
+        return
+    for name, inner in value.items():
+        element = definition.elements.get(name)
+        if element is None:
+            near = get_close_matches(name, list(definition.elements), 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield f"{where}: a {type_name} has no element {name}{hint}"
+        elif element.max == 1:
+            yield from constant_faults(structure, element.type, inner, f"{where}.{name}")
+        elif not isinstance(inner, list):
+            yield f"{where}.{name}: repeats, so its value stands in [ ]"
+        else:
+            for one in inner:
+                yield from constant_faults(structure, element.type, one, f"{where}.{name}")
+
+
+def _primitive(type_name: str, pattern: str, value: Any, where: str) -> Iterator[str]:
+    if type_name == "boolean":
+        fits = isinstance(value, bool)
+    elif type_name in NUMBERS:
+        fits = isinstance(value, int) and not isinstance(value, bool)
+        fits = fits and (type_name == "integer" or value >= (type_name == "positiveInt"))
+    elif type_name == "decimal":
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+    else:
+        fits = isinstance(value, str) and (not pattern or re.fullmatch(pattern, value) is not None)
+    if not fits:
+        yield f"{where}: is no {type_name} of FHIR R4"
+
+
+def missing_elements(structure: Structure, type_name: str, made: Iterable[str]) -> list[str]:
+    """Elements that FHIR R4 asks for in a type (1..1, 1..*) and that no rule makes."""
+    definition = structure.types.get(type_name)
+    there = set(made)
+    return [
+        name
+        for name, element in (definition.elements if definition else {}).items()
+        if element.min > 0 and not element.choice and name not in there
+    ]

@@ -158,13 +158,11 @@ def _stream(
     if name.endswith(LINES):
         yield from judge_lines(chain([first], lines), name, checker, asked, limit)
         return
-    if len(first) <= limit and parse(first).readable:
-        second = next(lines, b"")
-        if second.strip():
-            every = chain([first, second], lines)
-            yield from judge_lines(every, name, checker, asked, limit)
-            return
-        first += second
+    second = next(lines, b"")
+    if second.strip() and first.rstrip().endswith(b"}") and parse(first).readable:
+        yield from judge_lines(chain([first, second], lines), name, checker, asked, limit)
+        return
+    first += second
     rest = file.read(max(limit + 1 - len(first), 0)) if first else b""
     if len(first) + len(rest) > limit:
         yield unreadable(name, "too-large", f"larger than the limit of {limit} bytes")

@@ -21,7 +21,9 @@ lint: $(VENV)/.tested
 	$(BIN)/mypy
 
 docs: $(VENV)/.tested
-	$(BIN)/python tools/build_docs.py
+	$(BIN)/python -m tools.build_reasons
+	$(BIN)/python -m tools.build_mapping
+	$(BIN)/python -m tools.update_shown
 
 clean:
 	rm -rf $(VENV) demo-out dist

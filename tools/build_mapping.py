@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from converter.core.transforms import TRANSFORMS
 from converter.data import data_path
 from converter.fhir.definitions import load_structure
 from converter.mapping import load
@@ -58,6 +59,9 @@ def made_of(rule: Rule) -> str:
     if rule.others:
         parts.append("with " + ", ".join(named(source) for source in rule.others))
     parts += [f"where {source.keyword} is {value}" for source, value in rule.when]
+    also = TRANSFORMS[rule.transform].also if rule.transform else ()
+    if not parts and also:
+        parts.append(", ".join(f"`{keyword}`" for keyword in also))
     return " ".join(parts) or "the study as a whole, or the site's configuration"
 
 
@@ -67,7 +71,7 @@ def how(rule: Rule) -> str:
     if rule.codes:
         words.append(f"table `{rule.codes}`")
     if rule.ref:
-        words.append(f"to a {rule.ref}")
+        words.append(f"refers to {rule.ref}")
     if rule.required:
         words.append("required")
     return ", ".join(words)

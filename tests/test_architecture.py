@@ -29,6 +29,7 @@ RANKS = {
     "sinks": 2,
     "sources": 2,
     "store": 2,
+    "delivery": 3,
     "pipeline": 3,
     "listener": 4,
     "cli": 5,

@@ -40,6 +40,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage() + _error(record),
+            **getattr(record, "fields", {}),
         }
         return msgspec.json.encode(line).decode()
 
@@ -64,7 +65,9 @@ def start(
         ours.removeHandler(old)
     ours.addHandler(handler)
     ours.propagate = False
-    least = logging.ERROR if quiet else logging.WARNING
+    # who reads JSON wants the events of a run, for it stands in the place of the summary
+    least = logging.INFO if form == "json" else logging.WARNING
+    least = logging.ERROR if quiet else least
     ours.setLevel({0: least, 1: logging.INFO}.get(verbose, logging.DEBUG))
     for name in SILENT:
         library = logging.getLogger(name)

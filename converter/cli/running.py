@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tomllib
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from converter.sinks import Sink
 
 __all__ = ["flags_of", "options_of", "rules_of", "run_convert"]
+
+logger = logging.getLogger("converter.cli")
 
 ELSEWHERE = {"timezone": "site.timezone", "log_format": "log.format", "format_": "convert.format"}
 """Options whose key is not ``convert.`` and their name."""
@@ -77,12 +80,15 @@ def run_convert(state: State, inputs: Sequence[Path], loaded: Loaded, given: dic
             return 0
     with ExitStack() as stack:
         request = _request(loaded, named, given, stack, dry_run=dry_run)
-        progress = progress_for(settings.progress, quiet=state.quiet)
+        _announce(loaded, request)
+        progress = progress_for(
+            settings.progress, quiet=state.quiet or loaded.config.log.format == "json"
+        )
         with progress:
             progress.expect(request.inputs if not request.names else ())
             result = run(request, progress=progress)
         with result:
-            _tell(result, settings, state)
+            _tell(result, loaded.config, state)
             return result.exit_code
 
 
@@ -232,13 +238,34 @@ def _sink(settings: ConvertSettings) -> Sink:
     )
 
 
-def _tell(result: RunResult, settings: ConvertSettings, state: State) -> None:
+def _announce(loaded: Loaded, request: Request) -> None:
+    logger.info("configuration: %s", loaded.file or "no file")
+    logger.info("profiles: %s", ", ".join(loaded.config.convert.profile))
+    logger.info("mapping: %s, version %s", ", ".join(request.rules.files), request.rules.version)
+    logger.info("worker processes: at most %d", request.jobs)
+
+
+def _tell(result: RunResult, config: Config, state: State) -> None:
     from converter.report import summary, write_report
 
-    code = result.exit_code
+    code, settings = result.exit_code, config.convert
     if settings.report:
         write_report(settings.report, result, exit_code=code, redact=settings.redact_paths)
-    if not state.quiet:
+    if config.log.format == "json":
+        fields = {
+            "exit_code": code,
+            "counts": result.counts,
+            "resources": result.resources,
+            "skipped": result.skipped_counts,
+            "held": result.held_counts,
+            "findings": result.issue_counts,
+            "profiles": result.profiles_met,
+        }
+        word = "interrupted" if result.interrupted else "finished"
+        logger.log(
+            logging.ERROR if result.interrupted else logging.INFO, word, extra={"fields": fields}
+        )
+    elif not state.quiet:
         summary(result, console(stderr=True), exit_code=code, advice=result.advice)
     elif result.interrupted:
         click.echo(f"interrupted. {result.advice}", err=True)

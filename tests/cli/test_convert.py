@@ -309,6 +309,22 @@ def test_progress_is_for_terminals(tmp_path):
     assert "reading" not in piped.stderr
 
 
+def test_json_log_lines_stand_in_the_place_of_the_summary(capsys):
+    assert convert(DEMO, "--dry-run", "--log-format", "json") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert lines[-1]["message"] == "finished"
+    assert lines[-1]["counts"]["studies"] == 3
+    assert lines[-1]["exit_code"] == 0
+
+
+def test_verbose_says_what_is_in_force(capsys):
+    assert convert(DEMO, "--dry-run", "-v", "--profile", "ips") == 0
+    err = capsys.readouterr().err
+    assert "info: configuration: no file" in err
+    assert "info: profiles: ips" in err
+    assert "base/imaging-study.toml" in err
+
+
 def test_nothing_said_holds_a_patients_value(tmp_path, capsys):
     assert convert(DEMO, "-o", "out", "-vv", "--report", "report.json") == 0
     names = {

@@ -48,7 +48,12 @@ def _two_people(contributions: Sequence[tuple[str, dict[str, Any]]]) -> bool:
         for _, one in contributions
         if one.get("birthDate") and _family(one)
     }
-    return any(a[0] != b[0] and a[1] != b[1] for a in known for b in known)
+    # 1960 and 1960-07-12 do not contradict each other
+    return any(
+        a[1] != b[1] and not (a[0].startswith(b[0]) or b[0].startswith(a[0]))
+        for a in known
+        for b in known
+    )
 
 
 def reduce(contributions: Sequence[tuple[str, dict[str, Any]]]) -> Reduced:

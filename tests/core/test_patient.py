@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from converter.core.patient import conflict
+from tests.core.making import converted, study
+
+
+def universal(value):
+    return [{"UniversalEntityID": value, "UniversalEntityIDType": "ISO"}]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "keyword"),
+    [
+        ({"PatientID": "1"}, {"PatientID": "2"}, "PatientID"),
+        ({"PatientID": "a"}, {"PatientID": "A"}, "PatientID"),
+        ({"IssuerOfPatientID": "X"}, {"IssuerOfPatientID": "Y"}, "IssuerOfPatientID"),
+        (
+            {"IssuerOfPatientIDQualifiersSequence": universal("1.2.3.4")},
+            {"IssuerOfPatientIDQualifiersSequence": universal("1.2.3.5")},
+            "UniversalEntityID",
+        ),
+    ],
+)
+def test_two_patients_in_one_study_are_a_conflict(one, other, keyword):
+    issue = conflict(study({"PatientID": "1", **one}, {"PatientID": "1", **other}))
+    assert (issue.code, issue.keyword, issue.severity) == ("patient-conflict", keyword, "error")
+    assert len(issue.examples) == 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"PatientID": "1"}, {"PatientID": ""}),
+        ({"PatientID": "1"}, {}),
+        ({"PatientID": "1"}, {"PatientID": " 1 "}),
+        ({"PatientID": "1", "IssuerOfPatientID": "X"}, {"PatientID": "1"}),
+        ({"PatientID": "1"}, {"IssuerOfPatientID": "X"}),
+        (
+            {"PatientID": "1", "IssuerOfPatientIDQualifiersSequence": universal("1.2.3.4")},
+            {"PatientID": "1", "IssuerOfPatientIDQualifiersSequence": []},
+        ),
+        ({"PatientName": "A^B"}, {"PatientName": "C^D"}),
+        ({}, {}),
+    ],
+)
+def test_empty_is_no_value_and_names_decide_nothing(one, other):
+    assert conflict(study(one, other)) is None
+
+
+def test_a_copy_that_was_left_out_still_tells_of_another_patient():
+    one = {"SOPInstanceUID": "1.2.3.1"}
+    found = study({**one, "PatientID": "1"}, {**one, "PatientID": "2"})
+    assert found.count == 1
+    assert conflict(found).code == "patient-conflict"
+
+
+def test_a_study_of_two_patients_gives_no_resource():
+    made = converted({"PatientID": "1"}, {"PatientID": "2"})
+    assert (made.state, made.resource, made.companions) == ("conflict", None, [])
+    assert (made.series, made.instances) == (1, 2)
+
+
+def test_no_number_of_a_patient_stands_in_the_finding():
+    issue = conflict(study({"PatientID": "SECRET1"}, {"PatientID": "SECRET2"}))
+    assert "SECRET" not in repr(issue)

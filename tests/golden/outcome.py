@@ -27,7 +27,8 @@ def case_outcome(case: Path, folder: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``exit``, ``resources`` by their path, ``studies`` with state, profiles and findings, ``skipped``.
+        ``exit``, ``resources`` by their path, ``studies`` with state, profiles and findings, ``skipped``, and
+        ``findings`` by code, those of companions included.
     """
     inputs, output, report = folder / "in", folder / "out", folder / "report.json"
     inputs.mkdir()
@@ -52,4 +53,5 @@ def case_outcome(case: Path, folder: Path) -> dict[str, Any]:
         },
         "studies": told["studies"],
         "skipped": told["skipped"],
+        "findings": told["counts"]["findings"],
     }

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from converter.errors import ConfigurationError, Fault, MappingError
-from converter.settings import Config, IdentitySettings, parse_size
+from converter.settings import Config, IdentitySettings, parse_duration, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -206,6 +206,8 @@ def _read_value(
         taken = msgspec.convert(value, kind, strict=strict)
         if "size" in _extra(kind) and taken:
             parse_size(taken)
+        if "duration" in _extra(kind):
+            parse_duration(taken)
     except msgspec.ValidationError:
         faults.append(Fault(file, _dotted(key), _wanted(kind, value)))
     except ValueError as error:

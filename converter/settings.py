@@ -15,8 +15,11 @@ from converter.core.site import Site
 __all__ = [
     "Config",
     "ConvertSettings",
+    "DeliverySettings",
+    "DestinationSettings",
     "IdentitySettings",
     "LogSettings",
+    "parse_duration",
     "parse_size",
 ]
 
@@ -34,6 +37,7 @@ UNITS = {
 FilePath: TypeAlias = Annotated[str, msgspec.Meta(extra={"path": True})]
 Secret: TypeAlias = Annotated[str, msgspec.Meta(extra={"secret": True})]
 Size: TypeAlias = Annotated[str, msgspec.Meta(extra={"size": True})]
+Duration: TypeAlias = Annotated[str, msgspec.Meta(extra={"duration": True})]
 Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -71,6 +75,61 @@ class ConvertSettings(_Settings, frozen=True):
     prune: bool = False
 
 
+class DeliverySettings(_Settings, frozen=True):
+    """``[delivery]``: how FHIR servers are written to."""
+
+    deliver_timeout: Duration = "10m"
+    """How long a run goes on trying."""
+    workers: Positive = 8
+    """Requests at the same time, of all destinations together."""
+    patient_lookup: Literal["off", "create", "hold"] = "off"
+    link_orders: bool = False
+    allow_http: bool = False
+    """Plain http beyond this machine."""
+    request_timeout: Duration = "60s"
+    lease: Duration = "10m"
+    retry_base: Duration = "1s"
+    retry_cap: Duration = "5m"
+    probe_every: Duration = "5m"
+
+
+class DestinationSettings(_Settings, frozen=True):
+    """``[destinations.NAME]``: a FHIR server that ``--to NAME`` means."""
+
+    url: str = ""
+    profile: tuple[str, ...] = ()
+    """Profiles of this destination; without any those of the run."""
+    auth: Literal["none", "bearer", "basic", "oauth2", "smart"] = "none"
+    token_file: FilePath = ""
+    token: Secret = ""
+    username: str = ""
+    password_file: FilePath = ""
+    password: Secret = ""
+    token_url: str = ""
+    """Token endpoint; for SMART it is asked of the server where it is not set."""
+    client_id: str = ""
+    client_secret_file: FilePath = ""
+    client_secret: Secret = ""
+    client_auth: Literal["basic", "post"] = "basic"
+    """How the secret is sent to the token endpoint (RFC 6749 section 2.3.1)."""
+    scope: str = ""
+    audience: str = ""
+    """``audience`` of a token request (OAuth 2.0); for SMART the ``aud`` of the assertion."""
+    resource: str = ""
+    """``resource`` of a token request (RFC 8707)."""
+    key_file: FilePath = ""
+    """Private key of SMART Backend Services: PEM or JWK."""
+    key_id: str = ""
+    algorithm: Literal["", "RS384", "ES384"] = ""
+    certificate: FilePath = ""
+    """Client certificate (mutual TLS), PEM."""
+    certificate_key: FilePath = ""
+    ca: FilePath = ""
+    """Certificates that the server's is checked against, in place of the system's."""
+    max_body: Size = ""
+    """Largest body that the server takes; a larger one is not sent."""
+
+
 class IdentitySettings(_Settings, frozen=True):
     """``[identity]``."""
 
@@ -90,6 +149,8 @@ class Config(_Settings, frozen=True):
     """A whole configuration."""
 
     convert: ConvertSettings = ConvertSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    destinations: dict[str, DestinationSettings] = {}
     identity: IdentitySettings = IdentitySettings()
     log: LogSettings = LogSettings()
     site: Site = Site()
@@ -107,3 +168,17 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is no size; sizes are written as 64MiB")
     return int(match[1]) * UNITS[match[2]]
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as ``90s``, ``15m`` or ``2h``.
+
+    Raises
+    ------
+    ValueError
+        The text is no duration.
+    """
+    match = re.fullmatch(r"([0-9]{1,9})(ms|s|m|h|d)", text)
+    if match is None:
+        raise ValueError(f"{text!r} is no duration; durations are written as 90s, 15m or 2h")
+    return int(match[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match[2]]

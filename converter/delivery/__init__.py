@@ -1,0 +1,1 @@
+"""Delivery to a FHIR server: idempotent, and never less than what stands there."""

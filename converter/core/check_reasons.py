@@ -101,6 +101,9 @@ CHECKS: dict[str, CheckReason] = {
     ),
     "unknown-code": CheckReason("error", "The code system has no such code."),
     "code-form": CheckReason("error", "A code does not have the form of its code system."),
+    "check-digit-of-code": CheckReason(
+        "warning", "A SNOMED CT identifier has a wrong length or check digit."
+    ),
     "system-form": CheckReason("error", "A system is no absolute URI."),
     "coding-without-system": CheckReason("warning", "A code without a system means nothing."),
     "modality-system": CheckReason(

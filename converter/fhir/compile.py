@@ -8,7 +8,9 @@ study costs a look-up and the tests of its values.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import orjson
 
 from converter.fhir.extensions import OwnerOf
 from converter.fhir.primitives import TESTS, language, uid
@@ -34,21 +36,58 @@ SHAPES = 2048
 """Sets of keys remembered a type; more come only from somebody who plays with us."""
 
 LANGUAGES = "http://hl7.org/fhir/ValueSet/languages"
+UNKNOWN = ("unknown", "")
+"""What a quick test says that cannot tell."""
+
+REMEMBERED = 4096
+"""Coded values remembered an element."""
+
 UIDS = frozenset({"ImagingStudy.series.uid", "ImagingStudy.series.instance.uid"})
+
+
+class Held(NamedTuple):
+    """How one property is held."""
+
+    quick: Test | None
+    """Gives ``None`` where the value is right for sure; needs no path."""
+    check: ValueCheck | None
+    """Tells what is wrong."""
+    trusted: bool = False
+    """Whether a caller may vouch for it: a UID that was checked when it was read."""
 
 
 class Plan:
     """What follows from the keys of an object."""
 
-    __slots__ = ("checks", "faults", "pairs")
+    __slots__ = ("faults", "held", "pairs", "rows", "vouched", "vouched_rows")
 
     def __init__(self) -> None:
-        self.checks: list[ValueCheck | None] = []
+        self.held: list[tuple[Test | None, ValueCheck | None]] = []
         """One for each key, in their order."""
+        self.vouched: list[tuple[Test | None, ValueCheck | None]] = []
+        """The same, where the caller vouches for UIDs."""
         self.faults: list[tuple[str, str, str]] = []
         """(code, key or empty, message)"""
         self.pairs: list[tuple[str, str, Element]] = []
         """Primitives with an ``_element`` sibling: name, owner, element."""
+
+        self.rows: list[tuple[str, Test]] | None = []
+        """Quick tests by key, where they are all that there is to do."""
+        self.vouched_rows: list[tuple[str, Test]] | None = []
+
+    def add(self, key: str, held: Held) -> None:
+        """Add what holds the next key."""
+        if held.check is not None and held.quick is None:
+            self.rows = self.vouched_rows = None
+        elif held.quick is not None and self.rows is not None and self.vouched_rows is not None:
+            self.rows.append((key, held.quick))
+            if not held.trusted:
+                self.vouched_rows.append((key, held.quick))
+        self.held.append((held.quick, held.check))
+        self.vouched.append((None, None) if held.trusted else (held.quick, held.check))
+
+
+NOTHING = Held(None, None)
 
 
 class Compiler:
@@ -70,6 +109,7 @@ class Compiler:
         self.nested = nested
         self.extension = extension
         self._made: dict[str, ObjectCheck] = {}
+        self._plans: dict[str, dict[tuple[str, ...], Plan]] = {}
 
     def object(self, type_name: str) -> ObjectCheck:
         """Check of one type; types may hold themselves, so it is looked up when it is called."""
@@ -92,7 +132,7 @@ class Compiler:
             for name, element in definition.elements.items()
         }
         hooks = self.hooks.get(type_name, ())
-        plans: dict[tuple[str, ...], Plan] = {}
+        plans = self._plans.setdefault(type_name, {})
         siblings = self._siblings
 
         def check(value: Any, path: Path, report: Report) -> None:
@@ -103,13 +143,19 @@ class Compiler:
             plan = plans.get(keys)
             if plan is None:
                 plan = self._plan(type_name, definition, values, keys)
+                if plan.faults or plan.pairs:
+                    plan.rows = plan.vouched_rows = None
                 if len(plans) < SHAPES:
                     plans[keys] = plan
             if plan.faults:
                 for code, key, message in plan.faults:
                     report.add(code, (path, key, None) if key else path, message)
-            for test, held in zip(plan.checks, value.values(), strict=True):
-                if test is not None:
+            tests = plan.vouched if report.trusted else plan.held
+            for (quick, test), held in zip(tests, value.values(), strict=False):
+                if quick is not None:
+                    if quick(held) is not None and test is not None:
+                        test(held, path, report)
+                elif test is not None:
                     test(held, path, report)
             if plan.pairs:
                 for name, owner, element in plan.pairs:
@@ -123,7 +169,7 @@ class Compiler:
         self,
         type_name: str,
         definition: TypeDefinition,
-        values: dict[str, ValueCheck],
+        values: dict[str, Held],
         keys: tuple[str, ...],
     ) -> Plan:
         plan = Plan()
@@ -134,12 +180,12 @@ class Compiler:
             base = key.removeprefix("_")
             element = elements.get(base)
             if key == "resourceType" and definition.kind == "resource":
-                plan.checks.append(None)
+                plan.add(key, NOTHING)
                 continue
             if element is None or (base != key and element.type not in TESTS):
                 near = get_close_matches(key, elements, 1)
                 hint = f"; {near[0]}?" if near else ""
-                plan.checks.append(None)
+                plan.add(key, NOTHING)
                 plan.faults.append(
                     ("unknown-element", key, f"{type_name} has no element {key}{hint}")
                 )
@@ -153,7 +199,7 @@ class Compiler:
                     )
                 )
             paired = element.type in TESTS and f"_{base}" in keys
-            plan.checks.append(None if paired else values[base])
+            plan.add(key, NOTHING if paired else values[base])
             if paired and base not in present:
                 plan.pairs.append((base, type_name, element))
             present.add(base)
@@ -180,7 +226,7 @@ class Compiler:
 
     # -- values --------------------------------------------------------------------------------
 
-    def _value(self, owner: str, name: str, element: Element) -> ValueCheck:
+    def _value(self, owner: str, name: str, element: Element) -> Held:
         repeats = element.max != 1
         test = TESTS.get(element.type)
         if test is not None:
@@ -191,15 +237,27 @@ class Compiler:
                 uids=f"{owner}.{name}" in UIDS,
                 identity=name == "id" and self.structure.types[owner].kind != "resource",
             )
-        item = self._item(owner, name, element)
-        return _many(name, item) if repeats else _single(name, item)
+        item, quick = self._item(owner, name, element)
+        if not repeats:
+            return Held(quick, _single(name, item))
+        definition = self.structure.types.get(element.type)
+        if (
+            definition is not None
+            and definition.kind == "backbone"
+            and not self.hooks.get(element.type)
+        ):
+            return Held(None, _rows(name, item, self._plans.setdefault(element.type, {})))
+        return Held(None, _many(name, item))
 
-    def _item(self, owner: str, name: str, element: Element) -> ObjectCheck:
+    def _item(self, owner: str, name: str, element: Element) -> tuple[ObjectCheck, Test | None]:
         """Check of one item of a complex element, its binding and targets included."""
         if element.type == "Resource":
-            return self.nested
+            return self.nested, None
         if element.type == "Extension":
-            return self.extension(self.object("Extension"), modifier=name == "modifierExtension")
+            extension = self.extension(
+                self.object("Extension"), modifier=name == "modifierExtension"
+            )
+            return extension, None
         held = self.object(element.type)
         if element.type == "Reference":
             targets, references = element.targets, self.references.check
@@ -209,17 +267,19 @@ class Compiler:
                 if value.__class__ is dict:
                     references(value, targets, path, report)
 
-            return reference
+            return reference, None
         bound = self._bound(f"{owner}.{name}", element)
+        if element.type in {"Coding", "CodeableConcept"}:
+            return _remembering(held, bound, element.type)
         if bound is None:
-            return held
+            return held, None
 
         def coded(value: Any, path: Path, report: Report) -> None:
             held(value, path, report)
             if value.__class__ is dict:
                 bound(value, path, report)
 
-        return coded
+        return coded, None
 
     def _bound(self, where: str, element: Element) -> ObjectCheck | None:
         binding = element.binding
@@ -319,6 +379,54 @@ class Compiler:
                 self.object("Element")(more, place, report)
 
 
+def _remembering(
+    held: ObjectCheck, bound: ObjectCheck | None, kind: str
+) -> tuple[ObjectCheck, Test]:
+    """Check coded values; the same few stand in every study, so those found right are remembered."""
+    right: set[Any] = set()
+
+    def coding(value: Any) -> tuple[str, str] | None:
+        try:
+            get = value.get
+            found = (get("system"), get("code"), get("display"), len(value)) in right
+        except (AttributeError, TypeError):
+            return UNKNOWN
+        return None if found else UNKNOWN
+
+    def concept(value: Any) -> tuple[str, str] | None:
+        try:
+            found = orjson.dumps(value) in right
+        except TypeError:
+            return UNKNOWN
+        return None if found else UNKNOWN
+
+    def coded(value: Any, path: Path, report: Report) -> None:
+        count = len(report.issues)
+        held(value, path, report)
+        if value.__class__ is not dict:
+            return
+        if bound is not None:
+            bound(value, path, report)
+        if len(report.issues) == count and len(right) < REMEMBERED and _plain(value):
+            if kind == "Coding":
+                get = value.get
+                right.add((get("system"), get("code"), get("display"), len(value)))
+            else:
+                right.add(orjson.dumps(value))
+
+    return coded, coding if kind == "Coding" else concept
+
+
+def _plain(value: dict[str, Any]) -> bool:
+    """Whether a coded value is nothing but codes: no id (it is unique), no extension, no free text."""
+    codings = value["coding"] if value.keys() == {"coding"} else [value]
+    return all(
+        coding.keys() <= {"system", "code", "display"}
+        and all(part.__class__ is str for part in coding.values())
+        for coding in codings
+    )
+
+
 def _no_object(value: Any, path: Path, report: Report) -> None:
     if value is None:
         report.add("null-value", path, "null stands where an object is expected")
@@ -336,15 +444,11 @@ def _one(value: Any, test: Test, place: Path, report: Report) -> None:
         report.add(fault[0], place, fault[1])
 
 
-def _primitive(name: str, test: Test, *, repeats: bool, uids: bool, identity: bool) -> ValueCheck:
+def _primitive(name: str, test: Test, *, repeats: bool, uids: bool, identity: bool) -> Held:
     def single(value: Any, path: Path, report: Report) -> None:
         fault = test(value)
         if fault is not None:
             _one(value, test, (path, name, None), report)
-
-    def trusted(value: Any, path: Path, report: Report) -> None:
-        if not report.trusted:
-            single(value, path, report)
 
     def element_id(value: Any, path: Path, report: Report) -> None:
         single(value, path, report)
@@ -368,10 +472,10 @@ def _primitive(name: str, test: Test, *, repeats: bool, uids: bool, identity: bo
                     _one(item, test, (path, name, index), report)
 
     if repeats:
-        return many
+        return Held(None, many)
     if identity:
-        return element_id
-    return trusted if uids else single
+        return Held(None, element_id)
+    return Held(test, single, uids)
 
 
 def _single(name: str, item: ObjectCheck) -> ValueCheck:
@@ -393,3 +497,27 @@ def _many(name: str, item: ObjectCheck) -> ValueCheck:
                 item(held, (path, name, index), report)
 
     return many
+
+
+def _rows(name: str, item: ObjectCheck, plans: dict[tuple[str, ...], Plan]) -> ValueCheck:
+    """Check many objects of few shapes, such as the instances of a series: no path unless it is needed."""
+    plain = _many(name, item)
+
+    def rows(value: Any, path: Path, report: Report) -> None:
+        if value.__class__ is not list or not value:
+            plain(value, path, report)
+            return
+        trusted = report.trusted
+        for index, row in enumerate(value):
+            plan = plans.get(tuple(row)) if row.__class__ is dict else None
+            if plan is not None:
+                tests = plan.vouched_rows if trusted else plan.rows
+                if tests is not None:
+                    for key, quick in tests:
+                        if quick(row[key]) is not None:
+                            break
+                    else:
+                        continue
+            item(row, (path, name, index), report)
+
+    return rows

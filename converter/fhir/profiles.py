@@ -84,7 +84,7 @@ class ProfileCheck:
 
     def _compile(self, row: Constraint) -> None:
         steps = tuple(row.path.split(".")[1:])
-        if row.min is not None or row.max is not None:
+        if self._tighter(row):
             self._rules.append(self._count(row, steps))
         tests = self._tests(row)
         if not tests:
@@ -100,6 +100,17 @@ class ProfileCheck:
                         test(found, where, report, held)
 
         self._rules.append(rule)
+
+    def _tighter(self, row: Constraint) -> bool:
+        """Whether a cardinality asks for more than base R4, which is checked anyway."""
+        if row.min is None and row.max is None:
+            return False
+        element = self.structure.element(row.path) if row.slice is None else None
+        if element is None:
+            return True
+        less = row.min is not None and row.min > element.min
+        most = row.max is not None and (element.max == -1 or row.max < element.max)
+        return less or most
 
     def _count(
         self, row: Constraint, steps: tuple[str, ...]

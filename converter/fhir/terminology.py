@@ -24,7 +24,7 @@ SCT = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
 REMEMBERED = 4096
 
-SCT_EXPRESSION = re.compile(r"(===|<<<|\()?\s*[0-9]{6,18}(\D.*)?", re.DOTALL)
+SCT_EXPRESSION = re.compile(r"(===|<<<|\()?\s*[0-9].*", re.DOTALL)
 LOINC_CODE = re.compile(r"(?:[0-9]{1,7}-[0-9]|(?:LA|LP|LG|MTHU)[0-9]+(?:-[0-9])?)")
 SOP_CLASS = re.compile(r"urn:oid:([0-2](?:\.(?:0|[1-9][0-9]*))+)")
 
@@ -52,12 +52,12 @@ TURNS = (
 )
 
 
-def sct_code(code: str) -> bool:
-    """Whether a SNOMED CT code has the right form and check digit (SCTID, Verhoeff)."""
-    if not SCT_EXPRESSION.fullmatch(code):
-        return False
+def sct_identifier(code: str) -> bool:
+    """Whether a SNOMED CT identifier has its length and check digit (Verhoeff); expressions pass."""
     if not code.isdecimal():
         return True
+    if not 6 <= len(code) <= 18:
+        return False
     check = 0
     for place, digit in enumerate(reversed(code)):
         check = VERHOEFF[check][TURNS[place % 8][int(digit)]]
@@ -108,9 +108,13 @@ class Terminology:
         known = self.systems.get(system)
         if known is not None and code not in known:
             report.add("unknown-code", (path, "code", None), f"{system} has no such code")
-        elif system == SCT and not sct_code(code):
+        elif system == SCT and not SCT_EXPRESSION.fullmatch(code):
+            report.add("code-form", (path, "code", None), "no SNOMED CT identifier or expression")
+        elif system == SCT and not sct_identifier(code):
             report.add(
-                "code-form", (path, "code", None), "no SNOMED CT identifier: form or check digit"
+                "check-digit-of-code",
+                (path, "code", None),
+                "a SNOMED CT identifier has 6 to 18 digits and a check digit",
             )
         elif system == LOINC and not LOINC_CODE.fullmatch(code):
             report.add("code-form", (path, "code", None), "no LOINC code")

@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def _holder(resource: Any, path: str) -> tuple[Any, Any]:
     """Object or array that a path ends in, and its last step; objects and arrays on the way are made."""
     steps = [int(step) if step.isdigit() else step for step in STEP.findall(path)]
     holder = resource
-    for step, following in zip(steps, steps[1:], strict=False):
+    for step, following in pairwise(steps):
         empty: Any = [] if isinstance(following, int) else {}
         if isinstance(holder, list):
             if step == len(holder):

@@ -52,6 +52,7 @@ class ConvertSettings(_Settings, frozen=True):
     output: FilePath = ""
     format: Literal["json", "ndjson", "bundle"] = "json"
     bundle_type: Literal["transaction", "batch", "collection"] = "transaction"
+    bundle_method: Literal["put", "create"] = "put"
     max_bundle_entries: Positive = 100
     max_file_size: Size = ""
     profile: tuple[str, ...] = ("r4",)

@@ -103,6 +103,7 @@ TEMPLATE = """\
 # output = "fhir"                     # folder, file, or "-" for standard output
 # format = "json"                     # json, ndjson, bundle
 # bundle_type = "transaction"         # transaction, batch, collection
+# bundle_method = "put"                # put, create (ifNoneExist)
 # max_bundle_entries = 100
 # max_file_size = "256MiB"            # of one file in an NDJSON folder
 # profile = ["uk-core", "ips"]        # r4, uk-core, ips, or a file such as "./site.toml"

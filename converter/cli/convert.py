@@ -154,6 +154,12 @@ find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/
     help="With --format bundle (default transaction).",
 )
 @option(
+    "--bundle-method",
+    type=click.Choice(["put", "create"]),
+    heading=OUT,
+    help="With --format bundle: PUT by id (default), or POST with ifNoneExist on the identifier.",
+)
+@option(
     "--max-bundle-entries",
     metavar="N",
     type=click.IntRange(min=1),

@@ -110,6 +110,7 @@ def _refuse(
         raise usage("--prune needs --state: only a kept state knows what has gone.")
     for name, form in (
         ("bundle_type", "bundle"),
+        ("bundle_method", "bundle"),
         ("max_bundle_entries", "bundle"),
         ("max_file_size", "ndjson"),
     ):
@@ -234,6 +235,7 @@ def _sink(settings: ConvertSettings) -> Sink:
         max_file_size=size or (0 if single else NDJSON_FILE),
         transaction_time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         bundle_type=settings.bundle_type,
+        bundle_method=settings.bundle_method,
         max_bundle_entries=settings.max_bundle_entries,
     )
 

@@ -132,6 +132,21 @@ def test_bundles_have_their_type_and_at_most_so_many_entries(tmp_path):
     assert len(bundles) >= 3
 
 
+def test_bundle_entries_put_by_id_or_create_where_none_is(capfdbinary):
+    requests = {}
+    for method in ("put", "create"):
+        assert convert(DEMO, "-o", "-", "--format", "bundle", "--bundle-method", method) == 0
+        bundle = json.loads(capfdbinary.readouterr().out)
+        studies = [e for e in bundle["entry"] if e["resource"]["resourceType"] == "ImagingStudy"]
+        requests[method] = studies[0]["request"], studies[0]["fullUrl"]
+    request, full_url = requests["put"]
+    identity = full_url.removeprefix("urn:uuid:")
+    assert request == {"method": "PUT", "url": f"ImagingStudy/{identity}"}
+    request, _ = requests["create"]
+    assert request["method"] == "POST"
+    assert request["ifNoneExist"].startswith("identifier=urn:dicom:uid%7Curn:oid:")
+
+
 def test_ndjson_begins_a_new_file_beyond_a_size():
     assert convert(DEMO, "-o", "out", "--format", "ndjson", "--max-file-size", "1kB") == 0
     assert len(list(Path("out").glob("ImagingStudy.*.ndjson"))) == 3

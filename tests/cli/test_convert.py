@@ -144,7 +144,7 @@ def test_bundle_entries_put_by_id_or_create_where_none_is(capfdbinary):
     assert request == {"method": "PUT", "url": f"ImagingStudy/{identity}"}
     request, _ = requests["create"]
     assert request["method"] == "POST"
-    assert request["ifNoneExist"].startswith("identifier=urn:dicom:uid%7Curn:oid:")
+    assert request["ifNoneExist"].startswith("identifier=urn:dicom:uid|urn:oid:")
 
 
 def test_ndjson_begins_a_new_file_beyond_a_size():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Database"]
 
 APPLICATION_ID = 0x44324648
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -57,6 +57,29 @@ CREATE TABLE outcome (
     PRIMARY KEY (study_uid, resource_type, resource_id));
 """
 
+_MIGRATIONS = {
+    1: (
+        """CREATE TABLE outbox (
+            destination TEXT NOT NULL, study_uid TEXT NOT NULL,
+            wanted INTEGER NOT NULL, delivered INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL,
+            server_id TEXT NOT NULL DEFAULT '', etag TEXT NOT NULL DEFAULT '',
+            digest TEXT NOT NULL DEFAULT '', written BLOB, uncertain INTEGER NOT NULL DEFAULT 0,
+            lease TEXT, lease_until REAL NOT NULL DEFAULT 0,
+            attempts INTEGER NOT NULL DEFAULT 0, next_attempt REAL NOT NULL, since REAL NOT NULL,
+            reason TEXT NOT NULL DEFAULT '', refusal BLOB,
+            PRIMARY KEY (destination, study_uid)) WITHOUT ROWID""",
+        "CREATE INDEX outbox_due ON outbox (destination, next_attempt, study_uid) WHERE state = 'due'",
+        "CREATE INDEX outbox_study ON outbox (study_uid)",
+        """CREATE TABLE destination (
+            name TEXT PRIMARY KEY, server_ids INTEGER NOT NULL DEFAULT 0, circuit TEXT NOT NULL DEFAULT '',
+            probe_at REAL NOT NULL DEFAULT 0, paused_until REAL NOT NULL DEFAULT 0) WITHOUT ROWID""",
+        """CREATE TABLE delivered_companion (
+            destination TEXT NOT NULL, key TEXT NOT NULL, reference TEXT NOT NULL,
+            PRIMARY KEY (destination, key)) WITHOUT ROWID""",
+    ),
+}
+"""Schema version to what makes the next one of it."""
+
 
 class Database:
     """A connection with the project's settings; ``with database.transaction()`` is all or nothing."""
@@ -91,8 +114,19 @@ class Database:
         if not tables:
             connection.executescript(
                 f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
-                f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                "PRAGMA user_version = 1; COMMIT;"
             )
+        if version < SCHEMA_VERSION:
+            self._migrate()
+
+    def _migrate(self) -> None:
+        with self.transaction() as db:
+            # another process may have been faster
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            for step in range(version, SCHEMA_VERSION):
+                for statement in _MIGRATIONS[step]:
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {step + 1}")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -19,6 +19,7 @@ from converter.store.interface import (
     Part,
     SkippedRow,
 )
+from converter.store.outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -54,6 +55,7 @@ class SqliteStore:
         self._scratch = str(scratch)
         self._database = Database(path, kept=kept)
         self._run = 0
+        self.outbox = Outbox(self._database)
 
     # inputs
 
@@ -238,6 +240,17 @@ class SqliteStore:
         with self._database.guard():
             return _decode_issues(rows[0][0]) if rows else []
 
+    def conversion(self, study_uid: str) -> Converted | None:
+        """Conversion of one study, without contributions and duplicates."""
+        rows = self._all("SELECT data FROM converted WHERE study_uid = ?", (study_uid,))
+        with self._database.guard():
+            return _decode_converted(rows[0][0]) if rows else None
+
+    def fingerprint(self) -> str:
+        """By what rules and options the conversions were made."""
+        with self._database.guard():
+            return _meta(self._database.connection, "fingerprint")
+
     def hold(self, study_uids: Iterable[str], reason: str) -> None:
         with self._database.transaction() as db:
             db.executemany(
@@ -261,20 +274,31 @@ class SqliteStore:
             "GROUP BY resource_type, resource_id HAVING count(DISTINCT study_uid) >= ? "
             f"ORDER BY resource_type, resource_id LIMIT {PAGE}"
         )
-        bodies = (
-            "SELECT study_uid, body FROM contribution "  # noqa: S608
-            f"WHERE resource_type = ? AND resource_id = ? AND {_PUBLISHED} ORDER BY study_uid, ordinal"
-        )
         last = ("", "")
         while page := self._all(sql, (*last, resource_type, least)):
             for type_, id_ in page:
-                rows = self._all(bodies, (type_, id_))
-                yield type_, id_, [(uid, _decode_json(body)) for uid, body in rows]
+                yield type_, id_, self.contributions_to(type_, id_)
             last = page[-1]
 
     def begin_reducing(self) -> None:
         with self._database.transaction() as db:
             db.execute("DELETE FROM companion")
+
+    def contributed(self, study_uid: str) -> list[tuple[str, str]]:
+        """(type, id) of the resources that a study names."""
+        sql = "SELECT DISTINCT resource_type, resource_id FROM contribution WHERE study_uid = ? ORDER BY 1, 2"
+        return self._all(sql, (study_uid,))
+
+    def contributions_to(
+        self, resource_type: str, resource_id: str
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """(study UID, resource) of every published study that contributes to one resource."""
+        sql = (
+            "SELECT study_uid, body FROM contribution "  # noqa: S608
+            f"WHERE resource_type = ? AND resource_id = ? AND {_PUBLISHED} ORDER BY study_uid, ordinal"
+        )
+        rows = self._all(sql, (resource_type, resource_id))
+        return [(uid, _decode_json(body)) for uid, body in rows]
 
     def save_companions(self, companions: Sequence[Companion]) -> None:
         with self._database.transaction() as db:

@@ -1,0 +1,382 @@
+"""The outbox: one row per study and destination, without a body; what is sent is rendered when it is sent.
+
+A row is due while ``delivered < wanted``. Whoever sends it holds a lease; to complete it is a compare-and-set
+on the token of that lease, so that a sender which was too slow changes nothing. Times are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from converter.store.database import Database
+
+__all__ = ["Held", "Letter", "Outbox", "Outlet", "Row", "Settled", "State"]
+
+State: TypeAlias = Literal["due", "delivered", "dead", "held", "frozen"]
+"""``held``: at the destination something must be put right first; ``frozen``: the study itself is held."""
+PAGE = 200
+
+_json = msgspec.json.Encoder().encode
+_written = msgspec.json.Decoder(dict[str, str]).decode
+
+
+class Row(NamedTuple):
+    """A row that this process holds the lease of."""
+
+    study_uid: str
+    destination: str
+    wanted: int
+    delivered: int
+    attempts: int
+    server_id: str
+    etag: str
+    digest: str
+    written: dict[str, str]
+    """Element to digest of what we delivered there."""
+    uncertain: bool
+    """Whether an earlier attempt to create it may have gone through unseen."""
+    token: str
+
+
+class Settled(NamedTuple):
+    """How an attempt ended."""
+
+    row: Row
+    state: State
+    now: float
+    next_attempt: float = 0.0
+    server_id: str = ""
+    etag: str = ""
+    digest: str = ""
+    written: Mapping[str, str] = {}
+    uncertain: bool = False
+    reason: str = ""
+    refusal: bytes = b""
+    """What is kept of a refusal: no value of anybody's in it."""
+    failed: bool = True
+    """Whether it counts as an attempt."""
+
+
+class Letter(NamedTuple):
+    """A study that waits for a person."""
+
+    study_uid: str
+    destination: str
+    state: State
+    reason: str
+    refusal: bytes
+    attempts: int
+    wanted: int
+    delivered: int
+    server_id: str
+    since: float
+
+
+class Outlet(NamedTuple):
+    """What is remembered of a destination."""
+
+    name: str
+    server_ids: bool = False
+    circuit: str = ""
+    """Why nothing is sent; empty: it is."""
+    probe_at: float = 0.0
+    paused_until: float = 0.0
+
+
+class Held(NamedTuple):
+    """Counts by destination and state."""
+
+    destination: str
+    state: State
+    rows: int
+
+
+class Outbox:
+    """Rows of all destinations in one study store. One thread at a time; any number of processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # filling
+
+    def seen(self) -> Iterator[str]:
+        """Studies that have something of the latest run's inputs (kept state), by UID."""
+        sql = (
+            "SELECT DISTINCT study_uid FROM block WHERE study_uid > ? AND EXISTS (SELECT 1 FROM "  # noqa: S608
+            "file_block JOIN file ON file.id = file_id WHERE block_id = block.id AND run = "
+            "(SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'run')) "
+            f"ORDER BY study_uid LIMIT {PAGE}"
+        )
+        last = ""
+        while page := self._all(sql, (last,)):
+            for (uid,) in page:
+                yield uid
+            last = page[-1][0]
+
+    def enqueue(self, destinations: Sequence[str], now: float, studies: Iterable[str]) -> None:
+        """Want the studies delivered as they are now.
+
+        What is held back (two patients in it, say) is frozen, and thawed when it no longer is.
+
+        Parameters
+        ----------
+        destinations : sequence of str
+        now : float
+        studies : iterable of str
+            Study UIDs; those that are not converted are left out.
+        """
+        with self._database.transaction() as db:
+            wanted = [(uid,) for uid in studies]
+            for name in destinations:
+                db.execute("INSERT OR IGNORE INTO destination (name) VALUES (?)", (name,))
+                for (uid,) in wanted:
+                    db.execute(
+                        "INSERT INTO outbox (destination, study_uid, wanted, state, next_attempt, since) "
+                        "SELECT ?, study_uid, 1, 'due', ?, ? FROM converted WHERE study_uid = ? "
+                        "AND state = 'converted' ON CONFLICT DO UPDATE SET wanted = wanted + 1, "
+                        "attempts = CASE state WHEN 'due' THEN attempts ELSE 0 END, "
+                        "next_attempt = CASE state WHEN 'due' THEN next_attempt ELSE ? END, "
+                        "since = CASE state WHEN 'due' THEN since ELSE ? END, state = 'due', reason = ''",
+                        (name, now, now, uid, now, now),
+                    )
+            db.execute(
+                "UPDATE outbox SET state = 'due', wanted = wanted + 1, attempts = 0, reason = '', "  # noqa: S608
+                f"next_attempt = ?, since = ? WHERE state = 'frozen' AND NOT {_FROZEN}",
+                (now, now),
+            )
+            db.execute(
+                "UPDATE outbox SET state = 'frozen', lease = NULL, since = ?, reason = coalesce((SELECT "  # noqa: S608
+                "reason FROM held h WHERE h.study_uid = outbox.study_uid), 'patient-conflict') "
+                f"WHERE state <> 'frozen' AND {_FROZEN}",
+                (now,),
+            )
+
+    # sending
+
+    def claim(self, destination: str, limit: int, now: float, until: float) -> list[Row]:
+        """Take the lease of rows that are due, the longest due first."""
+        if limit <= 0:
+            return []
+        with self._database.transaction() as db:
+            found = db.execute(
+                "SELECT study_uid, wanted, delivered, attempts, server_id, etag, digest, written, "  # noqa: S608
+                "uncertain, lease FROM outbox WHERE destination = ? AND state = 'due' "
+                f"AND next_attempt <= ? AND (lease IS NULL OR lease_until <= ?) AND {_READY} "
+                "ORDER BY next_attempt, study_uid LIMIT ?",
+                (destination, now, now, limit),
+            ).fetchall()
+            rows = []
+            for (
+                uid,
+                wanted,
+                delivered,
+                attempts,
+                id_,
+                etag,
+                digest,
+                written,
+                uncertain,
+                old,
+            ) in found:
+                token = secrets.token_hex(8)
+                db.execute(
+                    "UPDATE outbox SET lease = ?, lease_until = ? WHERE destination = ? AND study_uid = ?",
+                    (token, until, destination, uid),
+                )
+                # a lease that ran out is a sender that died: nobody knows how far it came
+                unsure = bool(uncertain) or old is not None
+                held = _written(written) if written else {}
+                rows.append(
+                    Row(uid, destination, wanted, delivered, attempts, id_, etag, digest, held, unsure, token)
+                )  # fmt: skip
+        return rows
+
+    def renew(self, rows: Iterable[Row], until: float) -> None:
+        """Keep the leases of rows that are still on their way."""
+        with self._database.transaction() as db:
+            db.executemany(
+                "UPDATE outbox SET lease_until = ? WHERE destination = ? AND study_uid = ? AND lease = ?",
+                [(until, row.destination, row.study_uid, row.token) for row in rows],
+            )
+
+    def settle(self, settled: Iterable[Settled]) -> int:
+        """Write how attempts ended; give how many leases were lost meanwhile."""
+        lost = 0
+        with self._database.transaction() as db:
+            for item in settled:
+                row = item.row
+                where = (row.destination, row.study_uid, row.token)
+                if item.state == "delivered":
+                    cursor = db.execute(
+                        "UPDATE outbox SET delivered = ?, state = CASE WHEN wanted > ? THEN 'due' ELSE "
+                        "'delivered' END, lease = NULL, attempts = 0, next_attempt = ?, server_id = ?, "
+                        "etag = ?, digest = ?, written = ?, uncertain = 0, reason = '', refusal = NULL, "
+                        "since = ? WHERE destination = ? AND study_uid = ? AND lease = ?",
+                        (row.wanted, row.wanted, item.now, item.server_id, item.etag, item.digest,
+                         _json(item.written), item.now, *where),
+                    )  # fmt: skip
+                elif item.state == "due":
+                    cursor = db.execute(
+                        "UPDATE outbox SET lease = NULL, attempts = attempts + ?, next_attempt = ?, "
+                        "server_id = ?, uncertain = ?, reason = ?, refusal = ? "
+                        "WHERE destination = ? AND study_uid = ? AND lease = ?",
+                        (int(item.failed), item.next_attempt, item.server_id or row.server_id,
+                         int(item.uncertain), item.reason, item.refusal or None, *where),
+                    )  # fmt: skip
+                else:
+                    # while it was on its way a newer revision came: that one has its own chance
+                    cursor = db.execute(
+                        "UPDATE outbox SET lease = NULL, attempts = attempts + 1, state = CASE WHEN "
+                        "wanted > ? THEN 'due' ELSE ? END, next_attempt = ?, server_id = ?, uncertain = ?, "
+                        "reason = ?, refusal = ?, since = ? "
+                        "WHERE destination = ? AND study_uid = ? AND lease = ?",
+                        (row.wanted, item.state, item.now, item.server_id or row.server_id,
+                         int(item.uncertain), item.reason, item.refusal or None, item.now, *where),
+                    )  # fmt: skip
+                lost += cursor.rowcount == 0
+        return lost
+
+    def reopen(self, destination: str, studies: Iterable[str], now: float) -> None:
+        """Take dead letters back: what refused them was not about them."""
+        with self._database.transaction() as db:
+            db.executemany(
+                "UPDATE outbox SET state = 'due', next_attempt = ?, since = ? "
+                "WHERE destination = ? AND study_uid = ? AND state = 'dead'",
+                [(now, now, destination, uid) for uid in studies],
+            )
+
+    def waiting(self, destinations: Sequence[str], now: float) -> dict[str, tuple[int, float]]:
+        """How many rows of each destination are due, now or later, and when the first may be tried."""
+        found = {}
+        for name in destinations:
+            count, first = self._one(
+                "SELECT count(*), min(CASE WHEN lease IS NULL THEN next_attempt "  # noqa: S608
+                "ELSE max(next_attempt, lease_until) END) FROM outbox "
+                f"WHERE destination = ? AND state = 'due' AND {_READY}",
+                (name,),
+            )
+            if count:
+                found[name] = (int(count), max(float(first), now))
+        return found
+
+    # destinations
+
+    def destinations(self) -> list[str]:
+        """Names that have rows."""
+        return [row[0] for row in self._all("SELECT DISTINCT destination FROM outbox ORDER BY 1")]
+
+    def outlet(self, name: str) -> Outlet:
+        """What is remembered of a destination."""
+        row = self._one(
+            "SELECT name, server_ids, circuit, probe_at, paused_until FROM destination WHERE name = ?",
+            (name,),
+        )
+        return Outlet(row[0], bool(row[1]), *row[2:]) if row else Outlet(name)
+
+    def remember(self, outlet: Outlet) -> None:
+        """Remember what was learnt of a destination."""
+        with self._database.transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO destination VALUES (?, ?, ?, ?, ?)",
+                (outlet.name, int(outlet.server_ids), *outlet[2:]),
+            )
+
+    def known(self, destination: str, keys: Iterable[str]) -> dict[str, str]:
+        """``Type/id`` of ours to reference at the destination, of companions that stand there."""
+        found = {}
+        for key in keys:
+            row = self._one(
+                "SELECT reference FROM delivered_companion WHERE destination = ? AND key = ?",
+                (destination, key),
+            )
+            if row:
+                found[key] = row[0]
+        return found
+
+    def learn(self, destination: str, references: Mapping[str, str]) -> None:
+        """Note companions that stand at a destination; an empty reference forgets one."""
+        if not references:
+            return
+        with self._database.transaction() as db:
+            for key, reference in references.items():
+                if reference:
+                    db.execute(
+                        "INSERT OR REPLACE INTO delivered_companion VALUES (?, ?, ?)",
+                        (destination, key, reference),
+                    )
+                else:
+                    db.execute(
+                        "DELETE FROM delivered_companion WHERE destination = ? AND key = ?",
+                        (destination, key),
+                    )
+
+    # people
+
+    def counts(self) -> list[Held]:
+        """How many rows there are by destination and state."""
+        sql = "SELECT destination, state, count(*) FROM outbox GROUP BY 1, 2 ORDER BY 1, 2"
+        return [Held(*row) for row in self._all(sql)]
+
+    def states(self, destinations: Sequence[str]) -> Iterator[tuple[str, str, State, str]]:
+        """(study, destination, state, reason) of all rows of some destinations."""
+        for name in destinations:
+            last = ""
+            sql = (
+                "SELECT study_uid, destination, state, reason FROM outbox WHERE destination = ? "  # noqa: S608
+                f"AND study_uid > ? ORDER BY study_uid LIMIT {PAGE}"
+            )
+            while page := self._all(sql, (name, last)):
+                yield from page
+                last = page[-1][0]
+
+    def letters(self, destination: str = "", study_uid: str = "") -> list[Letter]:
+        """What waits for a person: refused by a server, or held back at it; the oldest first."""
+        sql = (
+            "SELECT study_uid, destination, state, reason, coalesce(refusal, x''), attempts, wanted, "
+            "delivered, server_id, since FROM outbox WHERE state IN ('dead', 'held') "
+            "AND (? = '' OR destination = ?) AND (? = '' OR study_uid = ?) ORDER BY since, study_uid"
+        )
+        given = (destination, destination, study_uid, study_uid)
+        return [Letter(*row) for row in self._all(sql, given)]
+
+    def replay(self, letters: Iterable[Letter], now: float) -> int:
+        """Let letters be sent again, rendered anew."""
+        return self._change(
+            "UPDATE outbox SET state = 'due', attempts = 0, next_attempt = ?, since = ? ",
+            letters,
+            (now, now),
+        )
+
+    def drop(self, letters: Iterable[Letter]) -> int:
+        """Give letters up: the study stays in the store, and counts as not wanted there."""
+        return self._change("DELETE FROM outbox ", letters, ())
+
+    def _change(self, sql: str, letters: Iterable[Letter], given: tuple[Any, ...]) -> int:
+        changed = 0
+        with self._database.transaction() as db:
+            for letter in letters:
+                changed += db.execute(
+                    sql + "WHERE destination = ? AND study_uid = ? AND state IN ('dead', 'held')",
+                    (*given, letter.destination, letter.study_uid),
+                ).rowcount
+        return changed
+
+    def _all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        with self._database.guard():
+            return self._database.connection.execute(sql, parameters).fetchall()
+
+    def _one(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        with self._database.guard():
+            return self._database.connection.execute(sql, parameters).fetchone()
+
+
+_READY = "EXISTS (SELECT 1 FROM converted c WHERE c.study_uid = outbox.study_uid AND c.state = 'converted')"
+"""A run that was interrupted leaves studies that wait for their conversion."""
+_FROZEN = (
+    "(EXISTS (SELECT 1 FROM held h WHERE h.study_uid = outbox.study_uid) "
+    "OR EXISTS (SELECT 1 FROM converted c WHERE c.study_uid = outbox.study_uid AND c.state <> 'converted'))"
+)

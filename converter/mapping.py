@@ -167,14 +167,27 @@ def _site(site: Site, read: _Read) -> Site:
     for name, table in read.sites:
         for key, value in table.items():
             # one key at a time, so that every fault is told
-            try:
-                tried = _deep(merged, {key: value})
-                msgspec.convert(tried, Site)
-            except msgspec.ValidationError as error:
-                read.faults.append(_site_fault(name, key, error))
-            else:
-                merged = tried
+            faults = _site_faults(name, merged, (key,), value)
+            read.faults += faults
+            merged = merged if faults else _deep(merged, {key: value})
     return msgspec.convert(merged, Site)
+
+
+def _site_faults(
+    name: str, merged: Mapping[str, Any], keys: tuple[str, ...], value: Any
+) -> list[Fault]:
+    tried: Any = value
+    for key in reversed(keys):
+        tried = {key: tried}
+    try:
+        msgspec.convert(_deep(merged, tried), Site)
+    except msgspec.ValidationError as error:
+        below: list[Fault] = []
+        if isinstance(value, Mapping) and len(value) > 1:
+            for key, inner in value.items():
+                below += _site_faults(name, merged, (*keys, key), inner)
+        return below or [_site_fault(name, ".".join(keys), error)]
+    return []
 
 
 def _site_fault(name: str, key: str, error: msgspec.ValidationError) -> Fault:

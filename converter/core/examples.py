@@ -96,6 +96,8 @@ def _wrong(expected: Any, found: Any, path: str) -> str:
             if wrong:
                 return wrong
         return ""
+    if found is None:
+        return f"{path} is not there"
     return "" if expected == found else f"{path} is {found!r}, not {expected!r}"
 
 

@@ -78,9 +78,9 @@ def compiled(*layers: Layer, **settings: Any) -> RuleSet:
     )
 
 
-def overlaid(text: str, **settings: Any) -> RuleSet:
-    """The base with a site's file on top."""
-    return compiled(*base_layers(), layer(text, "site"), **settings)
+def overlaid(*texts: str, **settings: Any) -> RuleSet:
+    """The base with a site's files on top."""
+    return compiled(*base_layers(), *(layer(text, "site") for text in texts), **settings)
 
 
 def faults_of(*layers: Layer) -> list[Fault]:

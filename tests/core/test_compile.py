@@ -6,6 +6,7 @@ import pytest
 
 from converter.core.compile import OPTIONS
 from converter.core.dictionary import tag_of
+from converter.core.engine import Options
 from converter.core.header import SPECIFIC_CHARACTER_SET
 from converter.core.rules import Node, Rule
 from converter.core.transforms import TRANSFORMS
@@ -241,8 +242,6 @@ def test_what_a_site_reads_in_a_resource_beside_the_study_is_there_when_it_is_ma
         patientInstruction = { from = "RequestedProcedureComments" }
         """
     )
-    from converter.core.engine import Options
-
     found = converted(
         {
             "InstitutionName": "H",

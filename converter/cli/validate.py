@@ -94,7 +94,7 @@ def validate(
     checker, asked = _checker(profiles)
     promoted = STRICT if strict else frozenset[str]()
     printer = _Printer(form, promoted, state)
-    for verdict in _verdicts(inputs, checker, asked, parse_size(max_size)):
+    for verdict in _verdicts(inputs, checker, asked, parse_size(max_size), state.verbose > 0):
         printer.add(verdict)
     return printer.end()
 
@@ -102,52 +102,54 @@ def validate(
 def _checker(profiles: Sequence[str]) -> tuple[Checker, tuple[str, ...]]:
     """Checker with all shipped profiles and those of files; names of the ones asked for."""
     from converter.errors import ProfileNotFoundError
-    from converter.fhir.shipped import read_profile, shipped_checker
+    from converter.fhir.shipped import read_profile, shipped_checker, shipped_profiles
 
-    checker = shipped_checker()
+    known = {profile.name: profile for profile in shipped_profiles()}
     asked: list[str] = []
     for wanted in profiles:
-        name = wanted
-        if wanted not in checker.profiles:
-            if not wanted.endswith(".toml"):
-                known = ", ".join(sorted(checker.profiles))
-                raise ProfileNotFoundError(
-                    f"no profile {wanted}; there are {known}, or name a .toml file"
-                )
+        if wanted in known:
+            asked.append(wanted)
+        elif wanted.endswith(".toml"):
             profile = read_profile(Path(wanted))
-            checker.add_profile(profile)
-            name = profile.name
-        asked.append(name)
-    return checker, tuple(dict.fromkeys(asked))
+            known[profile.name] = profile
+            asked.append(profile.name)
+        else:
+            names = ", ".join(sorted(known))
+            raise ProfileNotFoundError(
+                f"no profile {wanted}; there are {names}, or name a .toml file"
+            )
+    return shipped_checker(known.values()), tuple(dict.fromkeys(asked))
 
 
 def _verdicts(
-    inputs: Sequence[str], checker: Checker, asked: Sequence[str], limit: int
+    inputs: Sequence[str], checker: Checker, asked: Sequence[str], limit: int, absent: bool
 ) -> Iterator[Verdict]:
     for name in inputs:
         path = Path(name)
         if name == "-":
-            yield from _stream(sys.stdin.buffer, "-", checker, asked, limit)
+            yield from _stream(sys.stdin.buffer, "-", checker, asked, limit, absent)
         elif path.is_dir():
             for file in sorted(path.rglob("*")):
                 if file.suffix in SUFFIXES and file.is_file():
-                    yield from _file(file, checker, asked, limit)
+                    yield from _file(file, checker, asked, limit, absent)
         else:
-            yield from _file(path, checker, asked, limit)
+            yield from _file(path, checker, asked, limit, absent)
 
 
-def _file(path: Path, checker: Checker, asked: Sequence[str], limit: int) -> Iterator[Verdict]:
+def _file(
+    path: Path, checker: Checker, asked: Sequence[str], limit: int, absent: bool
+) -> Iterator[Verdict]:
     from converter.fhir.judging import unreadable
 
     try:
         with path.open("rb") as file:
-            yield from _stream(file, str(path), checker, asked, limit)
+            yield from _stream(file, str(path), checker, asked, limit, absent)
     except OSError as error:
         yield unreadable(str(path), "cannot-be-read", error.strerror or type(error).__name__)
 
 
 def _stream(
-    file: IO[bytes], name: str, checker: Checker, asked: Sequence[str], limit: int
+    file: IO[bytes], name: str, checker: Checker, asked: Sequence[str], limit: int, absent: bool
 ) -> Iterator[Verdict]:
     """Give the verdicts of one file: one resource, or one a line."""
     from converter.fhir.jsontext import parse
@@ -156,18 +158,28 @@ def _stream(
     lines: Iterator[bytes] = iter(lambda: file.readline(limit + 1), b"")
     first = next(lines, b"")
     if name.endswith(LINES):
-        yield from judge_lines(chain([first], lines), name, checker, asked, limit)
+        yield from judge_lines(chain([first], lines), name, checker, asked, limit, absent=absent)
         return
-    second = next(lines, b"")
-    if second.strip() and first.rstrip().endswith(b"}") and parse(first).readable:
-        yield from judge_lines(chain([first, second], lines), name, checker, asked, limit)
+    head = [first]
+    for line in lines:
+        head.append(line)
+        if line.strip():
+            break
+    if (
+        head[-1].strip()
+        and len(head) > 1
+        and first.rstrip().endswith(b"}")
+        and parse(first).readable
+    ):
+        every = chain(head, lines)
+        yield from judge_lines(every, name, checker, asked, limit, absent=absent)
         return
-    first += second
+    first = b"".join(head)
     rest = file.read(max(limit + 1 - len(first), 0)) if first else b""
     if len(first) + len(rest) > limit:
         yield unreadable(name, "too-large", f"larger than the limit of {limit} bytes")
     else:
-        yield judge(first + rest, name, checker, asked)
+        yield judge(first + rest, name, checker, asked, absent=absent)
 
 
 class _Printer:

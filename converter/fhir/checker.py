@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from converter.core.profile import Profile
     from converter.core.structure import Structure
     from converter.core.tables import CodeTable
-    from converter.fhir.compile import ObjectCheck
     from converter.fhir.definitions import ExtensionDefinition
     from converter.fhir.report import Path
+    from converter.fhir.values import ObjectCheck
 
 __all__ = ["Checker"]
 
@@ -256,6 +256,26 @@ class Checker:
             if item.__class__ is dict and item.get("id").__class__ is str:
                 report.contained[item["id"]] = str(item.get("resourceType", ""))
         check(resource, root(str(kind)) if path is None else path, report, held)
+        return report.issues
+
+    def absent(self, resource: Any, profile_name: str, path: Path | None = None) -> list[Issue]:
+        """Tell what a profile wants populated, where it is known, and a resource does not have.
+
+        Parameters
+        ----------
+        resource : dict
+        profile_name : str
+
+        Returns
+        -------
+        list of Issue
+            ``must-support``, of severity information: whether it was known, no resource tells.
+        """
+        kind = resource.get("resourceType") if resource.__class__ is dict else None
+        check = self._profiles.get((profile_name, kind)) if kind.__class__ is str else None
+        report = self.report()
+        if check is not None:
+            check.absent(resource, root(str(kind)) if path is None else path, report)
         return report.issues
 
 

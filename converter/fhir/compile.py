@@ -8,86 +8,39 @@ study costs a look-up and the tests of its values.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
-
-import orjson
+from typing import TYPE_CHECKING, Any
 
 from converter.fhir.extensions import OwnerOf
 from converter.fhir.primitives import TESTS, language, uid
 from converter.fhir.terminology import CID29, SOP_CLASSES
+from converter.fhir.values import (
+    NOTHING,
+    Held,
+    Plan,
+    many,
+    no_object,
+    one,
+    primitive,
+    remembering,
+    rows,
+    single,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from converter.core.structure import Element, Structure, TypeDefinition
     from converter.fhir.primitives import Test
     from converter.fhir.references import References
     from converter.fhir.report import Path, Report
     from converter.fhir.terminology import Terminology
+    from converter.fhir.values import ObjectCheck
 
-__all__ = ["Compiler", "ObjectCheck", "ValueCheck"]
-
-ObjectCheck: TypeAlias = "Callable[[Any, Path, Report], None]"
-"""Holds one object; the path is its own."""
-ValueCheck: TypeAlias = "Callable[[Any, Path, Report], None]"
-"""Holds the value of one property; the path is that of the object around it."""
+__all__ = ["Compiler"]
 
 SHAPES = 2048
 """Sets of keys remembered a type; more come only from somebody who plays with us."""
 
 LANGUAGES = "http://hl7.org/fhir/ValueSet/languages"
-UNKNOWN = ("unknown", "")
-"""What a quick test says that cannot tell."""
-
-REMEMBERED = 4096
-"""Coded values remembered an element."""
-
 UIDS = frozenset({"ImagingStudy.series.uid", "ImagingStudy.series.instance.uid"})
-
-
-class Held(NamedTuple):
-    """How one property is held."""
-
-    quick: Test | None
-    """Gives ``None`` where the value is right for sure; needs no path."""
-    check: ValueCheck | None
-    """Tells what is wrong."""
-    trusted: bool = False
-    """Whether a caller may vouch for it: a UID that was checked when it was read."""
-
-
-class Plan:
-    """What follows from the keys of an object."""
-
-    __slots__ = ("faults", "held", "pairs", "rows", "vouched", "vouched_rows")
-
-    def __init__(self) -> None:
-        self.held: list[tuple[Test | None, ValueCheck | None]] = []
-        """One for each key, in their order."""
-        self.vouched: list[tuple[Test | None, ValueCheck | None]] = []
-        """The same, where the caller vouches for UIDs."""
-        self.faults: list[tuple[str, str, str]] = []
-        """(code, key or empty, message)"""
-        self.pairs: list[tuple[str, str, Element]] = []
-        """Primitives with an ``_element`` sibling: name, owner, element."""
-
-        self.rows: list[tuple[str, Test]] | None = []
-        """Quick tests by key, where they are all that there is to do."""
-        self.vouched_rows: list[tuple[str, Test]] | None = []
-
-    def add(self, key: str, held: Held) -> None:
-        """Add what holds the next key."""
-        if held.check is not None and held.quick is None:
-            self.rows = self.vouched_rows = None
-        elif held.quick is not None and self.rows is not None and self.vouched_rows is not None:
-            self.rows.append((key, held.quick))
-            if not held.trusted:
-                self.vouched_rows.append((key, held.quick))
-        self.held.append((held.quick, held.check))
-        self.vouched.append((None, None) if held.trusted else (held.quick, held.check))
-
-
-NOTHING = Held(None, None)
 
 
 class Compiler:
@@ -137,7 +90,7 @@ class Compiler:
 
         def check(value: Any, path: Path, report: Report) -> None:
             if value.__class__ is not dict:
-                _no_object(value, path, report)
+                no_object(value, path, report)
                 return
             keys = tuple(value)
             plan = plans.get(keys)
@@ -230,7 +183,7 @@ class Compiler:
         repeats = element.max != 1
         test = TESTS.get(element.type)
         if test is not None:
-            return _primitive(
+            return primitive(
                 name,
                 self._test(owner, name, element, test),
                 repeats=repeats,
@@ -239,15 +192,15 @@ class Compiler:
             )
         item, quick = self._item(owner, name, element)
         if not repeats:
-            return Held(quick, _single(name, item))
+            return Held(quick, single(name, item))
         definition = self.structure.types.get(element.type)
         if (
             definition is not None
             and definition.kind == "backbone"
             and not self.hooks.get(element.type)
         ):
-            return Held(None, _rows(name, item, self._plans.setdefault(element.type, {})))
-        return Held(None, _many(name, item))
+            return Held(None, rows(name, item, self._plans.setdefault(element.type, {})))
+        return Held(None, many(name, item))
 
     def _item(self, owner: str, name: str, element: Element) -> tuple[ObjectCheck, Test | None]:
         """Check of one item of a complex element, its binding and targets included."""
@@ -270,7 +223,7 @@ class Compiler:
             return reference, None
         bound = self._bound(f"{owner}.{name}", element)
         if element.type in {"Coding", "CodeableConcept"}:
-            return _remembering(held, bound, element.type)
+            return remembering(held, bound, element.type)
         if bound is None:
             return held, None
 
@@ -355,7 +308,7 @@ class Compiler:
         held, extra = value.get(name), value[f"_{name}"]
         if element.max == 1:
             if name in value:
-                _one(held, test, (path, name, None), report)
+                one(held, test, (path, name, None), report)
             self.object("Element")(extra, (path, name, None), report)
             if name not in value and extra.__class__ is dict and extra.keys() == {"id"}:
                 report.add("ele-1", (path, name, None), "neither a value nor an extension")
@@ -374,150 +327,6 @@ class Compiler:
             if item is None and more is None:
                 report.add("null-value", place, f"null in both {name} and _{name}")
             if item is not None:
-                _one(item, test, place, report)
+                one(item, test, place, report)
             if more is not None:
                 self.object("Element")(more, place, report)
-
-
-def _remembering(
-    held: ObjectCheck, bound: ObjectCheck | None, kind: str
-) -> tuple[ObjectCheck, Test]:
-    """Check coded values; the same few stand in every study, so those found right are remembered."""
-    right: set[Any] = set()
-
-    def coding(value: Any) -> tuple[str, str] | None:
-        try:
-            get = value.get
-            found = (get("system"), get("code"), get("display"), len(value)) in right
-        except (AttributeError, TypeError):
-            return UNKNOWN
-        return None if found else UNKNOWN
-
-    def concept(value: Any) -> tuple[str, str] | None:
-        try:
-            found = orjson.dumps(value) in right
-        except TypeError:
-            return UNKNOWN
-        return None if found else UNKNOWN
-
-    def coded(value: Any, path: Path, report: Report) -> None:
-        count = len(report.issues)
-        held(value, path, report)
-        if value.__class__ is not dict:
-            return
-        if bound is not None:
-            bound(value, path, report)
-        if len(report.issues) == count and len(right) < REMEMBERED and _plain(value):
-            if kind == "Coding":
-                get = value.get
-                right.add((get("system"), get("code"), get("display"), len(value)))
-            else:
-                right.add(orjson.dumps(value))
-
-    return coded, coding if kind == "Coding" else concept
-
-
-def _plain(value: dict[str, Any]) -> bool:
-    """Whether a coded value is nothing but codes: no id (it is unique), no extension, no free text."""
-    codings = value["coding"] if value.keys() == {"coding"} else [value]
-    return all(
-        coding.keys() <= {"system", "code", "display"}
-        and all(part.__class__ is str for part in coding.values())
-        for coding in codings
-    )
-
-
-def _no_object(value: Any, path: Path, report: Report) -> None:
-    if value is None:
-        report.add("null-value", path, "null stands where an object is expected")
-    elif value.__class__ is list:
-        report.add("array-unexpected", path, "an array stands where one object is expected")
-    else:
-        report.add("object-expected", path, "a plain value stands where an object is expected")
-
-
-def _one(value: Any, test: Test, place: Path, report: Report) -> None:
-    fault = test(value)
-    if fault is not None:
-        if value.__class__ is list:
-            fault = ("array-unexpected", "an array stands where one value is expected")
-        report.add(fault[0], place, fault[1])
-
-
-def _primitive(name: str, test: Test, *, repeats: bool, uids: bool, identity: bool) -> Held:
-    def single(value: Any, path: Path, report: Report) -> None:
-        fault = test(value)
-        if fault is not None:
-            _one(value, test, (path, name, None), report)
-
-    def element_id(value: Any, path: Path, report: Report) -> None:
-        single(value, path, report)
-        if value.__class__ is str:
-            if any(map(str.isspace, value)):
-                report.add(
-                    "value-format", (path, name, None), "the id of an element takes no white space"
-                )
-            if report.ids.setdefault(value, path) is not path:
-                report.add("duplicate-id", (path, name, None), "another element has the same id")
-
-    def many(value: Any, path: Path, report: Report) -> None:
-        if value.__class__ is not list:
-            report.add("array-expected", (path, name, None), f"{name} is an array")
-        elif not value:
-            report.add("empty-array", (path, name, None), "an empty array; leave it out instead")
-        else:
-            for index, item in enumerate(value):
-                fault = test(item)
-                if fault is not None:
-                    _one(item, test, (path, name, index), report)
-
-    if repeats:
-        return Held(None, many)
-    if identity:
-        return Held(None, element_id)
-    return Held(test, single, uids)
-
-
-def _single(name: str, item: ObjectCheck) -> ValueCheck:
-    def single(value: Any, path: Path, report: Report) -> None:
-        item(value, (path, name, None), report)
-
-    return single
-
-
-def _many(name: str, item: ObjectCheck) -> ValueCheck:
-    def many(value: Any, path: Path, report: Report) -> None:
-        if value.__class__ is not list:
-            code = "null-value" if value is None else "array-expected"
-            report.add(code, (path, name, None), f"{name} is an array")
-        elif not value:
-            report.add("empty-array", (path, name, None), "an empty array; leave it out instead")
-        else:
-            for index, held in enumerate(value):
-                item(held, (path, name, index), report)
-
-    return many
-
-
-def _rows(name: str, item: ObjectCheck, plans: dict[tuple[str, ...], Plan]) -> ValueCheck:
-    """Check many objects of few shapes, such as the instances of a series: no path unless it is needed."""
-    plain = _many(name, item)
-
-    def rows(value: Any, path: Path, report: Report) -> None:
-        if value.__class__ is not list or not value:
-            plain(value, path, report)
-            return
-        trusted = report.trusted
-        for index, row in enumerate(value):
-            plan = plans.get(tuple(row)) if row.__class__ is dict else None
-            if plan is not None:
-                tests = plan.vouched_rows if trusted else plan.rows
-                if tests is not None:
-                    for key, quick in tests:
-                        if quick(row[key]) is not None:
-                            break
-                    else:
-                        continue
-            item(row, (path, name, index), report)
-
-    return rows

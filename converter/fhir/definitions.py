@@ -45,9 +45,16 @@ def load_extensions() -> dict[str, ExtensionDefinition]:
 
 
 @cache
-def load_tables() -> dict[str, CodeTable]:
-    """Load the code tables that the check reads: modalities, DCM codes, SOP classes."""
+def load_tables(*more: str) -> dict[str, CodeTable]:
+    """Load the code tables that the check reads: modalities, DCM codes, SOP classes.
+
+    Parameters
+    ----------
+    *more : str
+        Names of others; those that are not shipped are left out.
+    """
     return {
         name: parse_table(name, data_path("codes", f"{name}.csv").read_text(encoding="utf-8"))
-        for name in CHECKED_TABLES
+        for name in dict.fromkeys((*CHECKED_TABLES, *more))
+        if data_path("codes", f"{name}.csv").exists()
     }

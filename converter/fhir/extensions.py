@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from converter.core.structure import Structure
-    from converter.fhir.compile import ObjectCheck
     from converter.fhir.definitions import ExtensionDefinition
     from converter.fhir.report import Path, Report
+    from converter.fhir.values import ObjectCheck
 
 __all__ = ["Extensions", "OwnerOf"]
 

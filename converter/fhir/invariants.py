@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from converter.fhir.primitives import UID
 
 if TYPE_CHECKING:
-    from converter.fhir.compile import ObjectCheck
     from converter.fhir.report import Path, Report
+    from converter.fhir.values import ObjectCheck
 
 __all__ = ["INVARIANTS"]
 
 UCUM = "http://unitsofmeasure.org"
+MEALS = ("C", "CM", "CD", "CV")
 
 
 def _has(value: dict[str, Any], name: str) -> bool:
@@ -111,6 +112,8 @@ def _measure(key: str, *, whole: bool = False, positive: bool = False) -> Object
         number = _number(value.get("value"))
         if _has(value, "value") and not _has(value, "code"):
             report.add(key, path, "a value needs a code of its unit")
+        elif whole and value.get("code", "1") != "1":
+            report.add(key, path, "the unit of a count is 1")
         elif "system" in value and value["system"] != UCUM:
             report.add(key, path, f"the unit is of {UCUM}")
         elif positive and number is not None and number <= 0:
@@ -143,6 +146,9 @@ def timing(value: dict[str, Any], path: Path, report: Report) -> None:
         number = _number(value.get(name))
         if number is not None and number < 0:
             report.add(key, path, f"{name} is not negative")
+    when = value.get("when")
+    if "offset" in value and when.__class__ is list and any(item in MEALS for item in when):
+        report.add("tim-9", path, "an offset is from a meal's start or end, not from the meal")
     if "timeOfDay" in value and "when" in value:
         report.add("tim-10", path, "timeOfDay or when, not both")
 

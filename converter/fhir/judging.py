@@ -49,7 +49,13 @@ class Verdict:
 
 
 def judge(
-    data: bytes, name: str, checker: Checker, asked: Collection[str] = (), *, first_line: int = 1
+    data: bytes,
+    name: str,
+    checker: Checker,
+    asked: Collection[str] = (),
+    *,
+    first_line: int = 1,
+    absent: bool = False,
 ) -> Verdict:
     """Judge one JSON text.
 
@@ -63,6 +69,8 @@ def judge(
         Names of profiles to hold it against beside those that it claims.
     first_line : int
         Line of the file that the text starts in.
+    absent : bool
+        Whether to tell which must-support elements of the profiles asked for are absent.
     """
     parsed = parse(data, first_line=first_line)
     verdict = Verdict(name, parsed.issues)
@@ -79,6 +87,9 @@ def judge(
         return verdict
     verdict.resource_type = resource["resourceType"]
     verdict.issues += _claimed(resource, checker, root(verdict.resource_type), asked, None)
+    if absent:
+        for profile in asked:
+            verdict.issues += checker.absent(resource, profile)
     if not verdict.failed():
         verdict.issues += model_issues(resource)
     return verdict
@@ -141,7 +152,13 @@ def unreadable(name: str, code: str, message: str) -> Verdict:
 
 
 def judge_lines(
-    lines: Iterable[bytes], name: str, checker: Checker, asked: Collection[str], limit: int
+    lines: Iterable[bytes],
+    name: str,
+    checker: Checker,
+    asked: Collection[str],
+    limit: int,
+    *,
+    absent: bool = False,
 ) -> Iterator[Verdict]:
     """Judge NDJSON line by line; no more than one line is held at a time.
 
@@ -149,7 +166,7 @@ def judge_lines(
     ----------
     lines : iterable of bytes
         With their line ends; pieces of ``limit`` + 1 bytes where a line is longer.
-    name, checker, asked
+    name, checker, asked, absent
         As for `judge`.
     limit : int
         Most bytes of a line.
@@ -162,6 +179,6 @@ def judge_lines(
             yield unreadable(place, "too-large", f"larger than the limit of {limit} bytes")
             cut = True
         elif not cut and line.strip():
-            yield judge(line, place, checker, asked, first_line=number)
+            yield judge(line, place, checker, asked, first_line=number, absent=absent)
         if whole:
             number, cut = number + 1, False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from converter.errors import Fault, MappingError
 from converter.fhir.references import type_of
 
 if TYPE_CHECKING:
@@ -69,11 +70,19 @@ class ProfileCheck:
         terminology: Terminology,
     ) -> None:
         self.name = profile.name
+        self.file = profile.file
         self.structure = structure
         self.terminology = terminology
         self._rules: list[Callable[[dict[str, Any], Path, Report, Links | None], None]] = []
+        self._soft: list[Callable[[dict[str, Any], Path, Report, Links | None], None]] = []
+        self._wanted = [
+            tuple(path.split(".")[1:])
+            for path in profile.populated
+            if path.startswith(f"{resource_type}.")
+        ]
         for row in profile.of(resource_type):
-            self._compile(row)
+            rules = self._soft if row.severity == "warning" else self._rules
+            rules += self._compile(row)
 
     def __call__(
         self, resource: dict[str, Any], path: Path, report: Report, held: Links | None
@@ -81,14 +90,30 @@ class ProfileCheck:
         """Note what a resource does not meet."""
         for rule in self._rules:
             rule(resource, path, report, held)
+        if self._soft:
+            report.soft = True
+            for rule in self._soft:
+                rule(resource, path, report, held)
+            report.soft = False
 
-    def _compile(self, row: Constraint) -> None:
+    def absent(self, resource: dict[str, Any], path: Path, report: Report) -> None:
+        """Tell which elements are absent that the profile wants populated where they are known."""
+        for steps in self._wanted:
+            for holder, place in reach(resource, steps[:-1], path):
+                if holder.__class__ is dict and not holder.keys() & {steps[-1], f"_{steps[-1]}"}:
+                    where = (place, steps[-1], None)
+                    report.add("must-support", where, f"{self.name}: populate it where it is known")
+
+    def _compile(
+        self, row: Constraint
+    ) -> list[Callable[[dict[str, Any], Path, Report, Links | None], None]]:
+        made: list[Callable[[dict[str, Any], Path, Report, Links | None], None]] = []
         steps = tuple(row.path.split(".")[1:])
         if self._tighter(row):
-            self._rules.append(self._count(row, steps))
+            made.append(self._count(row, steps))
         tests = self._tests(row)
         if not tests:
-            return
+            return made
         part, child = row.slice, tuple(row.child.split(".")) if row.child else ()
 
         def rule(resource: dict[str, Any], path: Path, report: Report, held: Links | None) -> None:
@@ -99,7 +124,8 @@ class ProfileCheck:
                     for test in tests:
                         test(found, where, report, held)
 
-        self._rules.append(rule)
+        made.append(rule)
+        return made
 
     def _tighter(self, row: Constraint) -> bool:
         """Whether a cardinality asks for more than base R4, which is checked anyway."""
@@ -165,7 +191,7 @@ class ProfileCheck:
             tests.append(self._equal(row.fixed, exact=True))
         if row.pattern is not None:
             tests.append(self._equal(row.pattern, exact=False))
-        if row.binding is not None and row.binding.strength != "preferred" and row.binding.codes:
+        if row.binding is not None and row.binding.strength != "preferred":
             tests.append(self._bound(row.binding))
         if row.invariant:
             check = INVARIANT_CHECKS[row.invariant]
@@ -209,8 +235,20 @@ class ProfileCheck:
 
         return test
 
+    def _codes(self, binding: CodeBinding) -> frozenset[str] | None:
+        """Codes of a binding; ``None`` where it names a set that nobody can enumerate here."""
+        if not binding.table:
+            return frozenset(binding.codes) if binding.codes else None
+        table = self.terminology.tables.get(binding.table)
+        if table is None:
+            message = f"there is no code table {binding.table}"
+            raise MappingError([Fault(self.file, "constraint.binding.table", message)])
+        return frozenset(table.rows)
+
     def _bound(self, binding: CodeBinding) -> Callable[[Any, Path, Report, Links | None], None]:
-        codes, system = frozenset(binding.codes), binding.system
+        codes, system = self._codes(binding), binding.system
+        if codes is None:
+            return lambda *_: None
         code = "profile-code" if binding.strength == "required" else "outside-value-set"
         listed = ", ".join(sorted(codes)) if len(codes) <= 12 else binding.value_set
 

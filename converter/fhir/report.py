@@ -47,7 +47,7 @@ def render(path: Path, choices: dict[str, str]) -> str:
 class Report:
     """Issues of one resource, and what can be held against each other only at its end."""
 
-    __slots__ = ("choices", "contained", "ids", "issues", "locals", "trusted", "urns")
+    __slots__ = ("choices", "contained", "ids", "issues", "locals", "soft", "trusted", "urns")
 
     def __init__(self, choices: dict[str, str], *, trusted: bool = False) -> None:
         self.issues: list[Issue] = []
@@ -62,8 +62,12 @@ class Report:
         """Element ids."""
         self.contained: dict[str, str] = {}
         """Ids of contained resources to their types, for profiles."""
+        self.soft = False
+        """Whether errors count as warnings, because a profile's constraint says so."""
 
     def add(self, code: str, path: Path, message: str) -> None:
         """Note an issue; its severity follows from the code."""
         severity = CHECKS[code].severity
+        if self.soft and severity == "error":
+            severity = "warning"
         self.issues.append(Issue(severity, code, render(path, self.choices), "", message))

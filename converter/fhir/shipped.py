@@ -44,5 +44,17 @@ def read_profile(path: Path) -> Profile:
 
 def shipped_checker(profiles: Iterable[Profile] | None = None) -> Checker:
     """Make a checker from the data that we ship, with all shipped profiles if none are given."""
-    asked = shipped_profiles() if profiles is None else profiles
-    return Checker(load_structure(), asked, load_tables())
+    asked = shipped_profiles() if profiles is None else list(profiles)
+    return Checker(load_structure(), asked, load_tables(*tables_of(asked)))
+
+
+def tables_of(profiles: Iterable[Profile]) -> list[str]:
+    """Names of the code tables that profiles bind elements to."""
+    return sorted(
+        {
+            row.binding.table
+            for profile in profiles
+            for row in profile.constraints
+            if row.binding is not None and row.binding.table
+        }
+    )

@@ -69,6 +69,7 @@ class Terminology:
 
     def __init__(self, structure: Structure, tables: Mapping[str, CodeTable]) -> None:
         self.value_sets = structure.value_sets
+        self.tables = tables
         self.systems: dict[str, frozenset[str]] = {
             url: frozenset(codes[url])
             for url, codes in structure.value_sets.items()

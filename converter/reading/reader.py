@@ -19,7 +19,8 @@ from converter.reading.identify import identify
 from converter.reading.result import DEFAULT, HandOver, Limits, Read, Refused
 from converter.reading.source import Bytes, Descriptor, Inflated, Pipe, Seekable, Source
 from converter.reading.start import read_start
-from converter.reading.walk import ROWS, plan, walk
+from converter.reading.trace import Follower
+from converter.reading.walk import ROWS, Plan, plan, walk
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -114,36 +115,89 @@ def _read(source: Source, wanted: Wanted, limits: Limits) -> Read | Unreadable:
     what = plan(wanted)
     header: Header = {}
     head = source.read(0, limits.first)
-    cursor = Cursor(source, head, limits)
-    inner: Source | None = None
+    findings: dict[str, None] = {}
     try:
-        try:
-            start = read_start(cursor)
-            if start.deflated:
-                inner = Inflated(source, start.offset, limits.inflate)
-                findings = cursor.findings
-                cursor = Cursor(inner, inner.read(0, limits.first), limits)
-                cursor.findings = findings
-            cursor.syntax(explicit=start.explicit, little=start.little)
-            walk(cursor, what, header)
-        except HandOver as signal:
-            header.clear()
-            if signal.finding:
-                cursor.findings[signal.finding] = None
-            again = (inner or source).restart()
-            read_with_pydicom(
-                again, what, limits, header, cursor.findings, inflated=inner is not None
-            )
+        follower = _follower(what) if limits is DEFAULT else None
+        followed = follower.follow(source, head, header) if follower is not None else None
+        if followed is None:
+            _walk(source, head, what, limits, header, findings, follower)
+        elif followed.cursor is not None:
+            _walk_on(followed.cursor, followed.tag, what, header, findings)
+        elif followed.truncated:
+            findings["truncated"] = None
     except Refused as refused:
         if refused.reason in _PERHAPS_NOT_DICOM and _never_was(head, header):
             return Unreadable("not-dicom")
         return Unreadable(refused.reason, refused.detail)
     if not what.keeps_rows:
         header.pop(ROWS, None)
-    result = identify(header, cursor.findings)
+    result = identify(header, findings)
     if isinstance(result, Unreadable) and _never_was(head, header):
         return Unreadable("not-dicom")
     return result
+
+
+def _follower(what: Plan) -> Follower:
+    follower: Follower | None = what.follower
+    if follower is None:
+        follower = what.follower = Follower(what)
+    return follower
+
+
+def _walk(
+    source: Source,
+    head: bytes,
+    what: Plan,
+    limits: Limits,
+    header: Header,
+    findings: dict[str, None],
+    follower: Follower | None,
+) -> None:
+    cursor = Cursor(source, head, limits)
+    cursor.findings = findings
+    inner: Source | None = None
+    try:
+        start = read_start(cursor)
+        if start.deflated:
+            inner = Inflated(source, start.offset, limits.inflate)
+            cursor = Cursor(inner, inner.read(0, limits.first), limits)
+            cursor.findings = findings
+        cursor.syntax(explicit=start.explicit, little=start.little)
+        walk(cursor, what, header)
+    except HandOver as signal:
+        _hand_over(
+            inner or source, signal, what, limits, header, findings, inflated=inner is not None
+        )
+    else:
+        if follower is not None and inner is None and not findings:
+            follower.missed(head, header)
+
+
+def _walk_on(
+    cursor: Cursor, previous: int, what: Plan, header: Header, findings: dict[str, None]
+) -> None:
+    """Walk from where a trace ends."""
+    cursor.findings = findings
+    try:
+        walk(cursor, what, header, previous)
+    except HandOver as signal:
+        _hand_over(cursor.source, signal, what, DEFAULT, header, findings, inflated=False)
+
+
+def _hand_over(
+    source: Source,
+    signal: HandOver,
+    what: Plan,
+    limits: Limits,
+    header: Header,
+    findings: dict[str, None],
+    *,
+    inflated: bool,
+) -> None:
+    header.clear()
+    if signal.finding:
+        findings[signal.finding] = None
+    read_with_pydicom(source.restart(), what, limits, header, findings, inflated=inflated)
 
 
 def _never_was(head: bytes, header: Header) -> bool:

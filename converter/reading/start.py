@@ -18,11 +18,20 @@ from converter.reading.result import HandOver, Refused
 if TYPE_CHECKING:
     from converter.reading.cursor import Cursor
 
-__all__ = ["MEDIA_STORAGE_DIRECTORY", "Start", "begins_like_dicom", "read_start"]
+__all__ = [
+    "MEDIA_STORAGE_DIRECTORY",
+    "MUST_STAY",
+    "TRANSFER_SYNTAX_UID",
+    "Start",
+    "begins_like_dicom",
+    "read_start",
+]
 
 MEDIA_STORAGE_DIRECTORY: Final = b"1.2.840.10008.1.3.10"
 _MEDIA_STORAGE_SOP_CLASS_UID: Final = 0x00020002
-_TRANSFER_SYNTAX_UID: Final = 0x00020010
+TRANSFER_SYNTAX_UID: Final = 0x00020010
+MUST_STAY: Final = frozenset({_MEDIA_STORAGE_SOP_CLASS_UID, TRANSFER_SYNTAX_UID})
+"""Elements that decide how what follows is read."""
 _PASSED: Final[dict[bytes, int]] = {}
 """First eight bytes of elements of file meta information that nobody needs, and their whole length."""
 _PASSED_SIZE: Final = 1024
@@ -85,9 +94,9 @@ def read_start(cursor: Cursor) -> Start:
         tag, vr, length = cursor.element()
         if length == UNDEFINED:
             raise HandOver
-        if tag in {_TRANSFER_SYNTAX_UID, _MEDIA_STORAGE_SOP_CLASS_UID}:
+        if tag in {TRANSFER_SYNTAX_UID, _MEDIA_STORAGE_SOP_CLASS_UID}:
             value = cursor.take(length).strip(b" \0")
-            if tag == _TRANSFER_SYNTAX_UID:
+            if tag == TRANSFER_SYNTAX_UID:
                 syntax = value
             elif value == MEDIA_STORAGE_DIRECTORY:
                 raise Refused("dicomdir")

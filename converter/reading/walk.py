@@ -24,7 +24,7 @@ from converter.reading.result import HandOver, Refused
 if TYPE_CHECKING:
     from converter.reading.cursor import Cursor
 
-__all__ = ["PER_FRAME", "PIXELS", "ROWS", "Plan", "plan", "walk"]
+__all__ = ["PER_FRAME", "PIXELS", "ROWS", "Plan", "plan", "walk", "whole"]
 
 PER_FRAME: Final = 0x52009230
 """Per-Frame Functional Groups: never read, however many frames there are."""
@@ -52,7 +52,7 @@ _MEMO_SIZE: Final = 16384
 class Plan:
     """What is wanted, with the identity and the character sets, and what was learned about elements."""
 
-    __slots__ = ("keeps_rows", "last", "memos", "wanted")
+    __slots__ = ("follower", "keeps_rows", "last", "memos", "wanted")
 
     def __init__(self, wanted: Wanted) -> None:
         complete: dict[int, Any] = dict.fromkeys((*_ALWAYS, ROWS))
@@ -60,6 +60,8 @@ class Plan:
         self.keeps_rows = ROWS in wanted
         self.wanted: Wanted = complete
         self.last = max((tag for tag in complete if tag not in PIXELS), default=0)
+        self.follower: Any = None
+        """What was learned about consecutive headers (`converter.reading.trace`)."""
         self.memos: dict[tuple[bool, bool], dict[bytes, tuple[int, int, int]]] = {}
 
 
@@ -91,7 +93,7 @@ def plan(wanted: Wanted) -> Plan:
     return made
 
 
-def walk(cursor: Cursor, what: Plan, header: Header) -> None:
+def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None:
     """Read the data set that the cursor stands at.
 
     Parameters
@@ -101,6 +103,8 @@ def walk(cursor: Cursor, what: Plan, header: Header) -> None:
     what : Plan
     header : Header
         Is filled, so that what was read stays known where reading stops with a signal.
+    previous : int
+        Last tag before, where the first elements are read already, in order.
 
     Raises
     ------
@@ -113,7 +117,7 @@ def walk(cursor: Cursor, what: Plan, header: Header) -> None:
     get = memo.get
     wanted, last_wanted = what.wanted, what.last
     data, at = cursor.data, cursor.at
-    previous, ordered = -1, True
+    ordered = True
     while True:
         head = data[at : at + 8]
         action = get(head)
@@ -143,7 +147,7 @@ def walk(cursor: Cursor, what: Plan, header: Header) -> None:
         else:
             cursor.at = at
             if tag in PIXELS or tag == PER_FRAME or (ordered and tag > last_wanted):
-                if not _whole(cursor, header, tag) or not header.keys() >= _IDENTITY:
+                if not whole(cursor, header, tag) or not header.keys() >= _IDENTITY:
                     raise HandOver  # out of order: wanted ones may come after the last
                 return
             _, vr, length = cursor.element()
@@ -209,7 +213,7 @@ def _end(cursor: Cursor, previous: int, header: Header) -> None:
         cursor.findings["truncated"] = None
 
 
-def _whole(cursor: Cursor, header: Header, previous: int) -> bool:
+def whole(cursor: Cursor, header: Header, previous: int) -> bool:
     """See whether the file goes on as far as its elements claim, hopping over their values.
 
     From the first element that is not wanted on, to the pixel data or the end. False where the elements

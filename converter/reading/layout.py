@@ -1,0 +1,111 @@
+"""Where the elements of a header lie: what a trace is learned from."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from converter.reading.cursor import Cursor
+from converter.reading.encoding import BIG_ENDIAN, DEFLATED, IMPLICIT, LONG, SHORT, UNDEFINED
+from converter.reading.result import DEFAULT, HandOver, Refused
+from converter.reading.source import Bytes
+from converter.reading.start import TRANSFER_SYNTAX_UID
+from converter.reading.walk import PER_FRAME, PIXELS
+
+__all__ = ["BEGIN", "Element", "Layout", "layout_of"]
+
+BEGIN: Final = 128
+"""Where a trace begins: the preamble before is nobody's business."""
+
+
+class Element(NamedTuple):
+    """One element of the file meta information, or of the highest level of the data set."""
+
+    start: int
+    value: int
+    """Where the value begins; the length stands right before it."""
+    end: int
+    tag: int
+    vr: bytes
+    meta: bool
+
+
+class Layout(NamedTuple):
+    """Elements of a header as far as they lie whole in its first bytes."""
+
+    elements: list[Element]
+    explicit: bool
+    end: int
+    pixels: int
+    """Tag of the pixel data that follow; 0 where the header goes on in some other way."""
+
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """What two headers must share to share a trace."""
+        elements = tuple((element.tag, element.vr) for element in self.elements)
+        return self.explicit, self.pixels, elements
+
+
+def layout_of(data: bytes) -> Layout | None:
+    """Find the elements in the first bytes of an object; nothing where no trace can be made of them."""
+    if data[128:132] != b"DICM":
+        return None
+    elements: list[Element] = []
+    at, stop = 132, len(data)
+    explicit, meta, previous = True, True, -1
+    pixels = 0
+    syntax = b""
+    while at + 12 <= stop:
+        start = at
+        if meta and data[at : at + 2] != b"\x02\x00":
+            meta = False
+            if not syntax or syntax == BIG_ENDIAN or syntax in DEFLATED:
+                return None
+            explicit = syntax != IMPLICIT
+        tag = int.from_bytes(data[at : at + 2], "little") << 16
+        tag |= int.from_bytes(data[at + 2 : at + 4], "little")
+        vr = data[at + 4 : at + 6] if explicit else b""
+        if vr in SHORT:
+            length = data[at + 6] | data[at + 7] << 8
+            at += 8
+        elif not explicit:
+            length = int.from_bytes(data[at + 4 : at + 8], "little")
+            at += 8
+        elif vr in LONG:
+            length = int.from_bytes(data[at + 8 : at + 12], "little")
+            at += 12
+        else:
+            return None
+        if tag >= 0xFFFE0000:
+            return None
+        if not meta:
+            if tag <= previous:
+                return None
+            previous = tag
+            if tag in PIXELS and vr not in SHORT:
+                pixels = tag
+            if tag in PIXELS or tag == PER_FRAME:
+                at = start
+                break
+        value = at
+        at = value + length if length != UNDEFINED else _end(data, explicit, vr, value)
+        if at > stop:
+            at = start
+            break
+        if meta and tag == TRANSFER_SYNTAX_UID:
+            syntax = data[value:at].strip(b" \0")
+        elements.append(Element(start, value, at, tag, vr, meta))
+    if meta or not previous or not elements or elements[-1].meta:
+        return None
+    return Layout(elements, explicit, at, pixels)
+
+
+def _end(data: bytes, explicit: bool, vr: bytes, value: int) -> int:
+    """Where an element of undefined length ends; beyond the bytes where that cannot be told."""
+    cursor = Cursor(Bytes(data), data, DEFAULT)
+    cursor.syntax(explicit=explicit, little=True)
+    cursor.at = value
+    try:
+        cursor.ignore(vr, UNDEFINED, 0)
+    except (HandOver, Refused):
+        return len(data) + 1
+    return cursor.at if not cursor.base else len(data) + 1

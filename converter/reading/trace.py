@@ -1,0 +1,292 @@
+"""What consecutive headers have in common, learned, so that only what differs is parsed.
+
+The images of a series have nearly all of their header in common. A trace holds the runs of bytes that
+stayed the same in the headers it has learned from, and what stands between them. It is followed from the
+first byte on and compares every byte of every run, the tag and VR of every element between; each value's
+end comes from its own length. So it arrives where `walk` would, with the same values, or it misses and
+the object is walked. Nothing is ever taken from a header that the bytes at hand do not repeat.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from converter.reading.cursor import Cursor
+from converter.reading.encoding import SHORT, UNDEFINED
+from converter.reading.layout import BEGIN, Layout, layout_of
+from converter.reading.result import DEFAULT, HandOver, Refused
+from converter.reading.start import MUST_STAY
+from converter.reading.walk import whole
+
+if TYPE_CHECKING:
+    from converter.core.header import Header
+    from converter.reading.source import Source
+    from converter.reading.walk import Plan
+
+__all__ = ["Followed", "Follower"]
+
+_HELD: Final = 8
+"""Traces of one set of wanted tags."""
+_TRIED: Final = 2
+_GOOD: Final = 8
+"""Hits after which a miss means another series rather than an element that varies."""
+_QUIET: Final = 256
+"""Objects that are walked at most before learning is tried again."""
+
+# How the value of an element is passed: it is the same, its length is the same, its length has two or
+# four bytes, or it is a sequence that must be looked into.
+_SAME, _FIXED, _SHORT, _LONG, _NESTED = range(5)
+
+
+class Followed(NamedTuple):
+    """Where following a trace led."""
+
+    cursor: Cursor | None
+    """Where to walk on; nothing where the header is complete."""
+    tag: int
+    """Last element before."""
+    truncated: bool
+
+
+_Step = tuple[bytes, int, int, int, int]
+"""Run of bytes, its length, how to pass what follows, its length where fixed, tag to keep it by or 0."""
+
+
+class _Program(NamedTuple):
+    steps: tuple[_Step, ...]
+    kept: Header
+    """Values that stand in the runs."""
+    tail: bytes
+    pixels: int
+    last: int
+    explicit: bool
+
+
+class _Trace:
+    """One layout: which elements vary, and the header that the others are compared with."""
+
+    def __init__(self, data: bytes, header: Header, layout: Layout) -> None:
+        self.ways = [_SAME] * len(layout.elements)
+        self.hits = 0
+        self.data, self.header, self.layout = data, header, layout
+        self.program: _Program | None = None
+
+    def learn(self, data: bytes, header: Header, layout: Layout, what: Plan) -> None:
+        """Learn from a header of the same layout that missed."""
+        if self.hits < _GOOD:
+            self._vary(data, layout)
+        else:
+            # another series: what varies in its images varied before, its sequences are its own
+            self.ways = [_SAME if way == _NESTED else way for way in self.ways]
+        self.data, self.header, self.layout = data, header, layout
+        self.hits = 0
+        self.program = self._compile(what)
+
+    def _vary(self, data: bytes, layout: Layout) -> None:
+        pairs = zip(self.layout.elements, layout.elements, strict=True)
+        for index, (old, new) in enumerate(pairs):
+            if self.data[old.start : old.end] == data[new.start : new.end]:
+                continue
+            if old.value - old.start == new.value - new.start and (
+                self.data[old.start : old.value] == data[new.start : new.value]
+            ):
+                way = _FIXED
+            elif new.vr in SHORT:
+                way = _SHORT
+            else:
+                way = _LONG
+            if way != _SHORT and new.vr == b"SQ":
+                way = _NESTED
+            self.ways[index] = max(self.ways[index], way)
+
+    def _compile(self, what: Plan) -> _Program | None:
+        """Make the steps; nothing where an element varies on which the start of the data set hangs."""
+        steps: list[_Step] = []
+        kept: Header = {}
+        begin = BEGIN
+        first = True
+        for element, way in zip(self.layout.elements, self.ways, strict=True):
+            start, value, end, tag, vr, meta = element
+            if meta:
+                if way != _SAME and tag in MUST_STAY:
+                    return None
+            elif first:
+                first = False
+                if way not in {_SAME, _FIXED}:
+                    return None
+            if way == _SAME:
+                if tag in self.header and not meta:
+                    kept[tag] = self.header[tag]
+                continue
+            nested = not meta and (vr == b"SQ" or isinstance(what.wanted.get(tag), dict))
+            if nested:
+                run = self.data[begin:start]
+                steps.append((run, len(run), _NESTED, 0, tag))
+            else:
+                wide = {_FIXED: 0, _SHORT: 2, _LONG: 4}[way]
+                run = self.data[begin : value - wide]
+                keep = tag if not meta and tag in self.header else 0
+                steps.append((run, len(run), way, end - value, keep))
+            begin = end
+        if first:
+            return None
+        layout = self.layout
+        stop = layout.end
+        if layout.pixels:
+            stop += 8 if layout.explicit else 4
+        last = layout.elements[-1].tag
+        return _Program(
+            tuple(steps), kept, self.data[begin:stop], layout.pixels, last, layout.explicit
+        )
+
+
+class Follower:
+    """The traces of one set of wanted tags."""
+
+    def __init__(self, what: Plan) -> None:
+        self._what = what
+        self._traces: dict[tuple[object, ...], _Trace] = {}
+        self._order: tuple[_Trace, ...] = ()
+        self._quiet = 0
+        self._failures = 0
+        self._learning = Lock()
+
+    def follow(self, source: Source, data: bytes, header: Header) -> Followed | None:
+        """Follow the traces that hit last, from the first byte of the object.
+
+        Parameters
+        ----------
+        source : Source
+        data : bytes
+            Its first bytes.
+        header : Header
+            Is filled; on a miss it is empty.
+        """
+        if self._quiet:
+            return None
+        order = self._order
+        for trace in order[:_TRIED]:
+            program = trace.program
+            if program is None:
+                continue
+            followed = _follow(program, source, data, header, self._what)
+            if followed is not None:
+                trace.hits += 1
+                if trace.hits == _GOOD:
+                    self._failures = 0
+                if trace is not order[0]:
+                    self._first(trace)
+                return followed
+            header.clear()
+        return None
+
+    def missed(self, data: bytes, header: Header) -> None:
+        """Learn from an object that was walked without anything to remark.
+
+        Parameters
+        ----------
+        data : bytes
+            First bytes of the object.
+        header : Header
+            What `walk` made of it.
+        """
+        if self._quiet:
+            self._quiet -= 1
+            return
+        if not self._learning.acquire(blocking=False):
+            return
+        try:
+            self._learn(data, dict(header))
+        finally:
+            self._learning.release()
+
+    def _learn(self, data: bytes, header: Header) -> None:
+        layout = layout_of(data)
+        if layout is None:
+            self._back_off()
+            return
+        signature = layout.signature
+        trace = self._traces.get(signature)
+        if trace is None:
+            if len(self._traces) >= _HELD:
+                self._traces.clear()
+                self._order = ()
+            trace = self._traces[signature] = _Trace(data, header, layout)
+            self._back_off()
+        else:
+            if not trace.hits:
+                self._back_off()
+            trace.learn(data, header, layout, self._what)
+        self._first(trace)
+
+    def _back_off(self) -> None:
+        self._failures += 1
+        if self._failures > 4:
+            self._quiet = min(1 << self._failures, _QUIET)
+
+    def _first(self, trace: _Trace) -> None:
+        self._order = (trace, *(one for one in self._order if one is not trace))
+
+
+def _follow(
+    program: _Program, source: Source, data: bytes, header: Header, what: Plan
+) -> Followed | None:
+    steps, kept, tail, pixels, last, explicit = program
+    same = data.startswith
+    header.update(kept)
+    at = BEGIN
+    try:
+        for run, size, way, length, tag in steps:
+            if not same(run, at):
+                return None
+            at += size
+            if way == _SHORT:
+                length = data[at] | data[at + 1] << 8  # noqa: PLW2901  a fixed one is not used here
+                at += 2
+            elif way == _LONG:
+                length = int.from_bytes(data[at : at + 4], "little")  # noqa: PLW2901
+                at += 4
+            elif way == _NESTED:
+                at = _nested(_cursor(source, data, at, explicit=explicit), header, tag, what)
+                continue
+            end = at + length
+            if tag:
+                header[tag] = data[at:end]
+            at = end
+    except (IndexError, HandOver, Refused):
+        return None
+    if at > len(data) or not same(tail, at):
+        return None
+    at += len(tail)
+    if not pixels:
+        return Followed(_cursor(source, data, at, explicit=explicit), last, truncated=False)
+    # the tail ends with the tag and VR of the pixel data: their length follows
+    if at + 4 > len(data):
+        return None
+    length = int.from_bytes(data[at : at + 4], "little")
+    if length != UNDEFINED:
+        beyond = source.size is not None and at + 4 + length > source.size
+        return Followed(None, pixels, truncated=beyond)
+    cursor = _cursor(source, data, at - (8 if explicit else 4), explicit=explicit)
+    if not whole(cursor, header, pixels):
+        return None
+    return Followed(None, pixels, truncated="truncated" in cursor.findings)
+
+
+def _cursor(source: Source, data: bytes, at: int, *, explicit: bool) -> Cursor:
+    cursor = Cursor(source, data, DEFAULT)
+    cursor.syntax(explicit=explicit, little=True)
+    cursor.at = at
+    return cursor
+
+
+def _nested(cursor: Cursor, header: Header, tag: int, what: Plan) -> int:
+    """Pass a sequence as `walk` does, and give where it ends."""
+    found, vr, length = cursor.element()
+    if found != tag:
+        raise HandOver
+    cursor.value(header, tag, vr, length, what.wanted, 0)
+    if cursor.base or cursor.findings:
+        raise HandOver
+    return cursor.at

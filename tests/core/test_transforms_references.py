@@ -94,7 +94,7 @@ def test_an_nhs_number_needs_its_issuer_and_its_check_digit(value):
     assert one["type"]["coding"][0]["code"] == "NH"
 
 
-@pytest.mark.parametrize("value", ["9434765918", "943476591", "A434765919", "９４３４７６５９１９"])
+@pytest.mark.parametrize("value", ["9434765918", "943476591", "A434765919", "\uff19434765919"])
 def test_a_number_that_breaks_the_check_digit_gets_no_system(value):
     made = converted({"PatientID": value, "IssuerOfPatientID": "NHS"}, patient=NHS)
     [one] = made.companions[0]["identifier"]

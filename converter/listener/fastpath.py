@@ -1,0 +1,331 @@
+"""C-STORE without detours: P-DATA read, the header taken out, the rest dropped, a ready-made answer sent.
+
+Runs in the thread that pynetdicom reads with, in place of its own reading, and only while the association is in data
+transfer and at the boundary of a message. Any other PDU and any other command is put back untouched and left
+to pynetdicom; so is an association that was silent for a moment. A message is never split between the two.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, Protocol
+
+from converter.listener import private
+from converter.listener.status import STATUSES, Answer
+from converter.listener.stream import Stream
+from converter.listener.wire import (
+    MAX_COMMAND,
+    P_DATA,
+    PDU_HEADER,
+    PDV_HEADER,
+    Closed,
+    Command,
+    Interruption,
+    ProtocolError,
+    TimedOut,
+    p_data,
+    parse_command,
+    store_response,
+)
+
+__all__ = ["SMALL", "Bounds", "DataSet", "FastPath", "Storing", "preamble"]
+
+IDLE: Final = 0.05
+"""Seconds of silence after which the association is handed back."""
+SLACK: Final = 64
+"""Bytes by which a P-DATA may exceed what we announced: some senders count the limit without headers."""
+
+
+class Storing(Protocol):
+    """What is done with one object."""
+
+    def store(self, context: tuple[str, str], command: Command, data: DataSet) -> Answer:
+        """Take an object's header from its data set, keep it, and say what to answer.
+
+        The data set must be read to its end or drained, within this call.
+
+        Raises
+        ------
+        Interruption
+            From the data set.
+        """
+
+
+class Bounds(NamedTuple):
+    """Limits of one association."""
+
+    max_pdu: int
+    max_message: int
+    pdu_timeout: float
+
+
+class DataSet(Protocol):
+    """The data set of the message that is being received."""
+
+    def whole(self) -> bytes | None:
+        """Give the whole data set where it is small and at hand, else nothing: then read it."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Next bytes; none at the end."""
+
+    def seekable(self) -> bool:
+        """Whether it can be wound: no."""
+
+    def drain(self) -> None:
+        """Drop what is left of it."""
+
+
+def preamble(transfer_syntax: str) -> bytes:
+    """What a file would have before the data set, so that the header reader knows how it is encoded."""
+    value = transfer_syntax.encode("ascii")
+    value += b"\0" * (len(value) % 2)
+    return bytes(128) + b"DICM\x02\x00\x10\x00UI" + len(value).to_bytes(2, "little") + value
+
+
+class _HandBack(Interruption):
+    """pynetdicom's turn: what it needs is in the buffer."""
+
+
+SMALL: Final = 32 << 10
+"""Bytes of a data set that is read as a whole."""
+LEAST: Final = 512
+"""Bytes of a PDU that the peer must take, for our answers are one."""
+
+
+class FastPath:
+    """Reads one association.
+
+    Parameters
+    ----------
+    association : Association
+    stream : Stream
+        The same that pynetdicom's socket reads from.
+    storing : Storing
+    bounds : Bounds
+    """
+
+    def __init__(self, association: Any, stream: Stream, storing: Storing, bounds: Bounds) -> None:
+        self._association = association
+        self._stream = stream
+        self._storing = storing
+        self._bounds = bounds
+        self._contexts: Mapping[int, tuple[str, str]] = {}
+        self._off = False
+        self._deadline = 0.0
+        self._pdu_left = 0
+        """Bytes of the PDU at hand that are not looked at yet."""
+        self._left = 0
+        """Bytes of its fragment at hand that are not taken yet."""
+        self._control = 0
+        self._context = 0
+        self._total = 0
+        self.handed_back = 0
+        self.stored = 0
+
+    def read(self, stock: Callable[[], None]) -> None:
+        """Read until something comes that is not ours, or nothing does; called when there is something to read."""
+        association = self._association
+        if self._off or not private.transferring(association) or not private.park(association):
+            stock()
+            return
+        try:
+            if private.busy(association):
+                return
+            if not self._contexts:
+                self._contexts = private.accepted(association)
+                if 0 < association.requestor.maximum_length < LEAST:
+                    self._off = True  # our answer would have to be split
+                    return
+            while True:
+                self._message()
+                if private.busy(association) or not self._stream.ready(IDLE):
+                    return
+        except _HandBack:
+            self.handed_back += 1
+            stock()
+        except Closed:
+            private.break_off(association, closed=True)
+        except (ProtocolError, TimedOut):
+            private.break_off(association, closed=False)
+        finally:
+            private.resume(association)
+
+    def _message(self) -> None:
+        self._pdu_left = self._left = self._total = 0
+        self._deadline = time.monotonic() + self._bounds.pdu_timeout
+        self._fragment(first=True)
+        context_id = self._context
+        if not self._control & 1:
+            raise ProtocolError("a data set without a command")
+        data = self._command()
+        command = parse_command(data)
+        if command.lacks_data_set:
+            self._answer(context_id, command, STATUSES["truncated"])
+            return
+        if not command.is_store:
+            self._give_back(context_id, data)
+            raise _HandBack
+        context = self._contexts[context_id]
+        source = _Incoming(self, context_id)
+        answer = self._storing.store(context, command, source)
+        if not source.ended:
+            source.drain()
+        self._answer(context_id, command, answer)
+        self.stored += 1
+
+    def _answer(self, context_id: int, command: Command, answer: Answer) -> None:
+        response = store_response(context_id, command, answer.code, answer.comment)
+        self._stream.send(response, time.monotonic() + self._bounds.pdu_timeout)
+        self._give_back_rest()
+
+    def _fragment(self, *, first: bool = False) -> None:
+        """Go to the next presentation data value (PS3.8 section 9.3.5.1)."""
+        stream = self._stream
+        while not self._pdu_left:
+            if not first:
+                self._deadline = time.monotonic() + self._bounds.pdu_timeout
+            stream.need(1, self._deadline)
+            buffer, at = stream.head()
+            if buffer[at] != P_DATA:
+                # An abort or release, perhaps in the middle of a message, which is then dropped unanswered.
+                raise _HandBack
+            stream.need(6, self._deadline)
+            buffer, at = stream.head()
+            _, _, self._pdu_left = PDU_HEADER.unpack_from(buffer, at)
+            if not 6 <= self._pdu_left <= self._bounds.max_pdu + SLACK:
+                raise ProtocolError("a P-DATA of a length that was not agreed")
+            stream.skip(6)
+        stream.need(6, self._deadline)
+        buffer, at = stream.head()
+        size, context, control = PDV_HEADER.unpack_from(buffer, at)
+        stream.skip(6)
+        if not 2 <= size <= self._pdu_left - 4:
+            raise ProtocolError("a fragment that does not fit its PDU")
+        if context not in self._contexts or (not first and context != self._context):
+            raise ProtocolError("a context that was not accepted, or not this message's")
+        self._pdu_left -= 4 + size
+        if 0 < self._pdu_left < 6:
+            raise ProtocolError("a fragment that does not fit its PDU")
+        self._left = size - 2
+        self._control = control & 3
+        self._context = context
+        self._total += size
+        if self._total > self._bounds.max_message:
+            raise ProtocolError("a message over the limit")
+
+    def _command(self) -> bytes:
+        """Rest of the command set, of which the first fragment is at hand."""
+        stream = self._stream
+        parts = []
+        size = 0
+        while True:
+            size += self._left
+            if size > MAX_COMMAND:
+                raise ProtocolError("a command set over the limit")
+            stream.need(self._left, self._deadline)
+            parts.append(stream.take(self._left))
+            self._left = 0
+            if self._control & 2:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+            self._fragment()
+            if not self._control & 1:
+                raise ProtocolError("a data set within a command set")
+
+    def _give_back(self, context_id: int, command: bytes) -> None:
+        self._give_back_rest()
+        self._stream.give_back(p_data(context_id, command))
+
+    def _give_back_rest(self) -> None:
+        """What is left of a PDU behind the end of a message becomes a PDU of its own."""
+        if self._pdu_left:
+            self._stream.give_back(PDU_HEADER.pack(P_DATA, 0, self._pdu_left))
+            self._pdu_left = 0
+
+    # the data set of the message at hand
+
+    def begin_data_set(self, context_id: int) -> None:
+        """Go to the first fragment of the data set."""
+        self._fragment()
+        if self._control & 1 or self._context != context_id:
+            raise ProtocolError("a command where a data set was announced")
+
+    def piece(self, *, keep: bool) -> bytes | None:
+        """Next bytes of the data set (empty when dropped); ``None`` at its end."""
+        stream = self._stream
+        while not self._left:
+            if self._control & 2:
+                return None
+            self._fragment()
+            if self._control & 1:
+                raise ProtocolError("a command within a data set")
+        if not stream.buffered:
+            self._check()
+            stream.fill(self._deadline)
+        size = min(stream.buffered, self._left)
+        self._left -= size
+        if keep:
+            return stream.take(size)
+        stream.skip(size)
+        return b""
+
+    def _check(self) -> None:
+        if private.busy(self._association):
+            raise Closed("the association is being ended")
+
+
+class _Incoming:
+    """`DataSet` that comes straight from the connection."""
+
+    def __init__(self, path: FastPath, context_id: int) -> None:
+        self._path = path
+        self._context_id = context_id
+        self._begun = False
+        self._held = b""
+        self.ended = False
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._path.begin_data_set(self._context_id)
+
+    def whole(self) -> bytes | None:
+        """See `DataSet.whole`."""
+        parts = []
+        size = 0
+        while data := self.read():
+            parts.append(data)
+            size += len(data)
+            if size > SMALL:
+                self._held = b"".join(parts)
+                return None
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """See `DataSet.read`."""
+        del size  # what there is; who wants more asks again
+        if self._held:
+            held, self._held = self._held, b""
+            return held
+        if self.ended:
+            return b""
+        self._begin()
+        while True:
+            data = self._path.piece(keep=True)
+            if data is None:
+                self.ended = True
+                return b""
+            if data:
+                return data
+
+    def seekable(self) -> bool:
+        """See `DataSet.seekable`."""
+        return False
+
+    def drain(self) -> None:
+        """See `DataSet.drain`."""
+        if not self.ended:
+            self._begin()
+            while self._path.piece(keep=False) is not None:
+                pass
+            self.ended = True

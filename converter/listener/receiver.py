@@ -1,0 +1,240 @@
+"""One receiver: connections in, acknowledged instances in its journal out. The same in a process and in a test."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+
+from converter.core.header import Wanted
+from converter.listener import private
+from converter.listener.control import ReceiverSettings, State, unflat
+from converter.listener.fastpath import Bounds, DataSet, FastPath
+from converter.listener.gate import Arrival, Gate
+from converter.listener.journal import Journal
+from converter.listener.policy import FULL, VERIFICATION, Rejection, acceptable, certificate_names
+from converter.listener.status import Answer
+from converter.listener.storing import Connection, Guard, Storer, Whole
+from converter.listener.stream import Stream
+from converter.listener.wire import Command
+
+__all__ = ["Receiver"]
+
+logger = logging.getLogger("converter.listener")
+
+
+class _Conversation:
+    """`Storing` of one connection."""
+
+    def __init__(self, storer: Storer, connection: Connection) -> None:
+        self._storer = storer
+        self._connection = connection
+
+    def store(self, context: tuple[str, str], command: Command, data: DataSet) -> Answer:
+        return self._storer.store(self._connection, context, command, data)
+
+
+class Receiver:
+    """Takes connections, one thread pair an association.
+
+    Parameters
+    ----------
+    settings : ReceiverSettings
+    journal : Journal or None
+        ``None``: nothing is kept (measuring only).
+    tls : SSLContext, optional
+    """
+
+    def __init__(
+        self, settings: ReceiverSettings, journal: Journal | None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        private.quiet_library()
+        self.missing = private.check_names() if settings.fast else []
+        self._fast = settings.fast and not self.missing
+        self._settings = settings
+        wanted: Wanted = unflat(settings.wanted)
+        guard = Guard(
+            Path(settings.journal),
+            settings.disk_reserve,
+            journal.backlog if journal is not None else lambda: 0,
+            settings.backlog_limit,
+        )
+        self._journal = journal
+        self._storer = Storer(journal, wanted, guard, settings.success)
+        self._ae = AE(settings.policy.ae_title)
+        self._ae.maximum_pdu_size = settings.max_pdu
+        self._ae.acse_timeout = settings.acse_timeout
+        self._ae.network_timeout = settings.network_timeout
+        self._ae.dimse_timeout = settings.network_timeout
+        self._ae.add_supported_context(VERIFICATION)
+        self._bounds = Bounds(settings.max_pdu, settings.max_message, settings.pdu_timeout)
+        self._lock = threading.Lock()
+        self._open: dict[int, tuple[Connection, Stream]] = {}
+        self._ended: list[int] = []
+        self._counts: Counter[str] = Counter()
+        self._bytes = 0
+        self._gate = Gate(self._admit, self._dropped, timeout=settings.gate_timeout, tls=tls)
+        self._gate.start()
+
+    # connections
+
+    def take(
+        self, sock: socket.socket, number: int, remote: tuple[Any, ...], *, over: bool = False
+    ) -> None:
+        """Take a connection that was accepted."""
+        if sock.family in {socket.AF_INET, socket.AF_INET6}:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._gate.add(Arrival(sock, number, remote, over))
+
+    def _dropped(self, number: int, reason: str) -> None:
+        with self._lock:
+            self._counts[f"dropped.{reason}"] += 1
+            self._ended.append(number)
+
+    def _admit(self, arrival: Arrival, stream: Stream) -> None:
+        connection = Connection(arrival.number, str(arrival.remote[0]))
+
+        def requested(event: evt.Event) -> None:
+            self._requested(event, arrival, connection)
+
+        def established(_event: evt.Event) -> None:
+            connection.established = True
+            self._count("associations.accepted")
+
+        def stored(event: evt.Event) -> Dataset:
+            return self._stored(event, connection)
+
+        def echoed(_event: evt.Event) -> int:
+            self._count("cecho.success")
+            return 0x0000
+
+        def ended() -> None:
+            self._end(arrival.number)
+
+        association = private.associate(
+            self._ae,
+            stream,
+            self._settings.local,
+            arrival.remote,
+            [
+                (evt.EVT_REQUESTED, requested),
+                (evt.EVT_ESTABLISHED, established),
+                (evt.EVT_C_STORE, stored),
+                (evt.EVT_C_ECHO, echoed),
+            ],
+            ended=ended,
+            pdu_timeout=self._settings.pdu_timeout,
+            max_message=self._settings.max_message,
+        )
+        if self._fast:
+            conversation = _Conversation(self._storer, connection)
+            private.install(
+                association, FastPath(association, stream, conversation, self._bounds).read
+            )
+        with self._lock:
+            self._open[arrival.number] = (connection, stream)
+        association.start()
+
+    def _end(self, number: int) -> None:
+        with self._lock:
+            held = self._open.pop(number, None)
+            if held is not None:
+                self._bytes += held[1].received
+            self._ended.append(number)
+
+    def _count(self, name: str) -> None:
+        with self._lock:
+            self._counts[name] += 1
+
+    # events
+
+    def _requested(self, event: evt.Event, arrival: Arrival, connection: Connection) -> None:
+        association: Any = event.assoc
+        if not private.requested(association):
+            self._count("dropped.malformed-request")
+            return
+        request = association.requestor.primitive
+        policy = self._settings.policy
+        rejection: Rejection | None
+        try:
+            connection.calling = str(request.calling_ae_title).strip()
+            rejection = (
+                FULL
+                if arrival.over
+                else policy.rejects(
+                    str(request.called_ae_title),
+                    connection.calling,
+                    connection.address,
+                    certificate_names(arrival.certificate),
+                )
+            )
+            if rejection is None:
+                contexts = acceptable(
+                    private.proposals(association), accept_private=policy.accept_private
+                )
+                private.support(association, contexts)
+        except Exception as error:  # pynetdicom would swallow it and go on with no policy at all
+            logger.exception("an association could not be judged: %s", type(error).__name__)
+            rejection = Rejection(2, 1, 1, "internal")
+        if rejection is not None:
+            self._count(f"rejected.{rejection.reason}")
+            private.reject(association, *rejection[:3])
+
+    def _stored(self, event: evt.Event, connection: Connection) -> Dataset:
+        """Answer a C-STORE on the stock path."""
+        request: Any = event.request
+        command = Command(
+            1,
+            request.MessageID,
+            True,
+            str(request.AffectedSOPClassUID).encode(),
+            str(request.AffectedSOPInstanceUID).encode(),
+        )
+        context = (str(event.context.abstract_syntax), str(event.context.transfer_syntax))
+        answer = self._storer.store(connection, context, command, Whole(request.DataSet.getvalue()))
+        status = Dataset()
+        status.Status = answer.code
+        if answer.comment:
+            status.ErrorComment = answer.comment
+        return status
+
+    # what the supervisor asks
+
+    def state(self) -> State:
+        """How it is; connections that ended are told once."""
+        with self._lock:
+            ended, self._ended = self._ended, []
+            held = list(self._open.values())
+            counts = {f"cstore.{name}": n for name, n in self._storer.statuses.items()}
+            counts.update(self._counts)
+            counts["bytes"] = self._bytes + sum(stream.received for _, stream in held)
+        if self._journal is not None:
+            counts["journal.records"] = self._journal.records
+            counts["journal.syncs"] = self._journal.syncs
+            counts["journal.failures"] = self._journal.failures
+        return State(
+            [(c.number, c.address, c.study) for c, _ in held if c.established],
+            ended,
+            counts,
+        )
+
+    @property
+    def connections(self) -> int:
+        """Associations, and connections on their way to one."""
+        return len(self._open) + self._gate.waiting
+
+    def drain(self) -> None:
+        """Take nothing new; what runs goes on."""
+        self._gate.close()
+
+    def close(self) -> None:
+        """Refuse every object from here on."""
+        self._storer.guard.closing = True
+        self._gate.close()

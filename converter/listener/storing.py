@@ -1,0 +1,215 @@
+"""One object: its header taken out, checked, brought to the journal, and what to answer. Both paths come here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from converter.core.header import Unreadable, Wanted
+from converter.listener.fastpath import SMALL, DataSet, preamble
+from converter.listener.journal import MAX_RECORD, Journal, JournalError
+from converter.listener.record import Received, pack_received
+from converter.listener.status import STATUSES, Answer, of_reason
+from converter.listener.wire import Command, Interruption
+from converter.reading import Limits, Read, read_bytes, read_stream
+
+__all__ = ["Connection", "Guard", "Storer", "Whole"]
+
+LIMITS: Final = Limits(header=1 << 20, inflate=64 << 20)
+"""Of one object: no value beyond 1 MiB, so that no peer decides how much memory we take."""
+
+logger = logging.getLogger("converter.listener")
+_preamble = cache(preamble)
+
+
+@dataclass(slots=True)
+class Connection:
+    """One connection, as the receiver knows it."""
+
+    number: int
+    address: str
+    calling: str = ""
+    study: str = ""
+    """Study of the object that arrives now, or came last."""
+    established: bool = False
+
+
+class Guard:
+    """Says when nothing more is taken: disk under its reserve, journal not taken in, end of the drain.
+
+    Parameters
+    ----------
+    folder : Path
+        The journal's.
+    reserve : int
+        Bytes that must stay free.
+    backlog : callable
+        Gives bytes that wait in the journal.
+    limit : int
+        Of the backlog.
+    """
+
+    INTERVAL = 0.25
+
+    def __init__(self, folder: Path, reserve: int, backlog: Callable[[], int], limit: int) -> None:
+        self._folder = folder
+        self._reserve = reserve
+        self._backlog = backlog
+        self._limit = limit
+        self._next = 0.0
+        self._held = ""
+        self.closing = False
+
+    def refuses(self) -> str:
+        """Name of the status to refuse with, or empty."""
+        if self.closing:
+            return "shutting-down"
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + self.INTERVAL
+            self._held = self._look()
+        return self._held
+
+    def _look(self) -> str:
+        try:
+            disk = os.statvfs(self._folder)
+            if disk.f_bavail * disk.f_frsize < self._reserve:
+                return "disk-reserve"
+            return "backlog" if self._backlog() > self._limit else ""
+        except OSError:
+            return "journal-failed"
+
+
+class Whole:
+    """`DataSet` that is in memory as a whole: what the stock path has."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def whole(self) -> bytes | None:
+        """See `DataSet.whole`."""
+        return self._data if len(self._data) <= SMALL else None
+
+    def read(self, size: int = -1, /) -> bytes:
+        """See `DataSet.read`."""
+        del size
+        data, self._data = self._data, b""
+        return data
+
+    def seekable(self) -> bool:
+        """See `DataSet.seekable`."""
+        return False
+
+    def drain(self) -> None:
+        """See `DataSet.drain`."""
+
+
+@dataclass(slots=True)
+class _Prefixed:
+    """A data set with a preamble before it, as the header reader's stream."""
+
+    before: bytes
+    data: DataSet
+
+    def read(self, size: int = -1, /) -> bytes:
+        before, self.before = self.before, b""
+        return before + self.data.read(size)
+
+    def seekable(self) -> bool:
+        return False
+
+
+@dataclass(slots=True)
+class Storer:
+    """What a receiver does with objects.
+
+    Parameters
+    ----------
+    journal : Journal or None
+        ``None`` answers without keeping anything: for measuring what receiving costs by itself.
+    wanted : Wanted
+    guard : Guard
+    success : str
+        Name of the status for success.
+    """
+
+    journal: Journal | None
+    wanted: Wanted
+    guard: Guard
+    success: str = "success"
+    statuses: Counter[str] = field(default_factory=Counter)
+
+    def store(
+        self, connection: Connection, context: tuple[str, str], command: Command, data: DataSet
+    ) -> Answer:
+        """See `converter.listener.fastpath.Storing.store`."""
+        try:
+            name = self._store(connection, context, command, data)
+        except Interruption:
+            self.statuses["interrupted"] += 1
+            raise
+        except Exception as error:  # a fault of ours must not look like a fault of the object
+            logger.exception("an object could not be stored: %s", type(error).__name__)
+            name = "internal"
+        self.statuses[name] += 1
+        return STATUSES[name]
+
+    def _store(
+        self, connection: Connection, context: tuple[str, str], command: Command, data: DataSet
+    ) -> str:
+        abstract_syntax, transfer_syntax = context
+        if name := self.guard.refuses():
+            return name
+        if _text(command.sop_class) != abstract_syntax:
+            return "sop-class-not-supported"
+        before = _preamble(transfer_syntax)
+        small = data.whole()
+        read: Read | Unreadable
+        if small is not None:
+            read = read_bytes(before + small, self.wanted, limits=LIMITS)
+        else:
+            read = read_stream(_Prefixed(before, data), None, self.wanted, limits=LIMITS)  # type: ignore[arg-type]
+        if isinstance(read, Unreadable):
+            return of_reason(read.reason).name
+        if (
+            read.sop_class_uid != abstract_syntax
+            or _text(command.sop_instance) != read.sop_instance_uid
+        ):
+            return "uid-mismatch"
+        connection.study = read.study_instance_uid
+        data.drain()
+        return self._keep(connection, read)
+
+    def _keep(self, connection: Connection, read: Read) -> str:
+        if self.journal is None:
+            return self.success
+        payload = pack_received(
+            Received(
+                time.monotonic_ns(),
+                connection.number,
+                connection.calling,
+                read.study_instance_uid,
+                read.series_instance_uid,
+                read.sop_instance_uid,
+                list(read.findings),
+                read.header,
+            )
+        )
+        if len(payload) > MAX_RECORD:
+            return "header-limit"
+        try:
+            self.journal.append(payload)
+        except JournalError:
+            return "journal-failed"
+        return self.success
+
+
+def _text(uid: bytes) -> str:
+    return uid.rstrip(b"\0 ").decode("latin_1")

@@ -6,9 +6,11 @@ import runpy
 import tomllib
 from pathlib import Path
 
+from converter.core.compile import OPTIONS
+from converter.core.transforms import TRANSFORMS
 from converter.data import data_path
 from converter.fhir.definitions import load_structure
-from converter.mapping import load
+from converter.mapping import load, shipped
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = runpy.run_path(str(ROOT / "tools" / "build_mapping.py"))
@@ -43,3 +45,13 @@ def test_no_reason_is_given_for_what_is_mapped():
         if element != "*"
     }
     assert given - found == set()
+
+
+def test_every_option_transform_and_profile_is_on_the_page():
+    page = TOOL["current"]()
+    assert list(TOOL["MEANINGS"]) == list(OPTIONS)
+    for name in (*OPTIONS, *TRANSFORMS):
+        assert f"\n| `{name}` | " in page
+    for file in shipped():
+        if file.kind == "profile":
+            assert f"\n| `{file.name}` | " in page

@@ -190,7 +190,7 @@ def accession_identifier(call: Call, item: View, code: str = "ACSN") -> dict[str
     whole=True,
 )
 def accession(call: Call) -> list[dict[str, Any]] | None:
-    """Accession numbers of the study: its own, and those of its request items."""
+    """Accession numbers of the study, of the datasets or items that hold the sources."""
     found: list[dict[str, Any]] = []
     for source in call.rule.sources:
         call.keyword = source.keyword

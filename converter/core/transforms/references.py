@@ -140,7 +140,7 @@ def orders(call: Call) -> list[Ref] | None:
     "encounter",
     "Reference",
     needs=HIERARCHIC_DESIGNATOR,
-    also=("IssuerOfAdmissionIDSequence", "IssuerOfAdmissionID", "TimezoneOffsetFromUTC"),
+    also=("IssuerOfAdmissionIDSequence", "IssuerOfAdmissionID"),
 )
 def encounter(call: Call) -> Ref | Absent | None:
     """Reference to the visit by AdmissionID; without one, what ``site.encounter.missing`` says."""
@@ -171,8 +171,7 @@ def encounter(call: Call) -> Ref | Absent | None:
 @transform(
     "place",
     "Reference",
-    needs=CODE_ITEM,
-    also=("InstitutionName", "InstitutionalDepartmentName", "StationName", *SCHEMES),
+    also=("InstitutionName", "InstitutionalDepartmentName"),
 )
 def place(call: Call) -> Ref | None:
     """Where the study was made, as text: institution, department; a Location where wished for."""

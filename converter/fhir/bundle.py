@@ -33,7 +33,7 @@ class Links:
 
 def links(value: dict[str, Any]) -> Links:
     """Read the addresses of a Bundle's entries."""
-    found = Links(transaction=value.get("type") in {"transaction", "batch"})
+    found = Links(transaction=value.get("type") in ("transaction", "batch"))
     entries = value.get("entry")
     for entry in entries if entries.__class__ is list else ():
         if entry.__class__ is not dict:
@@ -54,7 +54,8 @@ def links(value: dict[str, Any]) -> Links:
 
 def bundle(value: dict[str, Any], path: Path, report: Report) -> None:
     """bdl-1 to bdl-12, and the form of ``fullUrl``."""
-    kind = value.get("type")
+    stated = value.get("type")
+    kind = stated if isinstance(stated, str) else ""
     entries = value.get("entry")
     if "total" in value and kind not in {"searchset", "history"}:
         report.add("bdl-1", (path, "total", None), "total only in a searchset or history")
@@ -71,7 +72,7 @@ def bundle(value: dict[str, Any], path: Path, report: Report) -> None:
         resource = entry.get("resource")
         if "search" in entry and kind != "searchset":
             report.add("bdl-2", (place, "search", None), "search only in a searchset")
-        if kind.__class__ is str:
+        if kind:
             _exchange(entry, kind, place, report)
         if not entry.keys() & {"resource", "request", "response"}:
             report.add("bdl-5", place, "an entry needs a resource, a request or a response")

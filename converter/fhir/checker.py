@@ -187,7 +187,7 @@ class Checker:
             identity = item.get("id")
             if identity is None:
                 report.add("contained-id", place, "a contained resource needs an id")
-            elif identity in types:
+            elif identity.__class__ is str and identity in types:
                 report.add(
                     "duplicate-id",
                     (place, "id", None),

@@ -262,7 +262,9 @@ class Compiler:
                 {
                     (item.get("system"), item.get("code"))
                     for item in codings
-                    if item.__class__ is dict and item.get("code").__class__ is str
+                    if item.__class__ is dict
+                    and item.get("code").__class__ is str
+                    and isinstance(item.get("system"), (str, type(None)))
                 }
                 if codings.__class__ is list
                 else set()

@@ -265,7 +265,10 @@ class ProfileCheck:
                 return
             coded = [item for item in codings if item.__class__ is dict and "code" in item]
             if not any(
-                item["code"] in codes and item.get("system") == system for item in coded
+                item["code"].__class__ is str
+                and item["code"] in codes
+                and item.get("system") == system
+                for item in coded
             ) and (coded or binding.strength == "required"):
                 report.add(code, path, f"{self.name}: takes {listed}")
 

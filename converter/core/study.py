@@ -135,6 +135,8 @@ class Series:
 
     uid: str
     instances: list[Instance]
+    _blocks: list[tuple[Block, int]] = field(default_factory=list, repr=False, compare=False)
+    """Blocks that hold the instances, and how many each; filled when first asked for."""
 
     def keys(self, tags: Sequence[int]) -> list[tuple[bytes | None, ...]]:
         """Value tuple of some attributes for each instance, in their order."""
@@ -161,7 +163,17 @@ class Series:
 
     def tally(self, tags: Sequence[int]) -> Counter[tuple[bytes | None, ...]]:
         """Count the distinct value tuples of some attributes over the instances."""
-        return Counter(self.keys(tags))
+        if not self._blocks:
+            counts = Counter(id(one.block) for one in self.instances)
+            held = {id(one.block): one.block for one in self.instances}
+            self._blocks.extend((held[key], count) for key, count in counts.items())
+        if any(tag in block.tags for block, _ in self._blocks for tag in tags):
+            return Counter(self.keys(tags))
+        # nothing varies within a block: what it shares counts for all of its instances
+        tally: Counter[tuple[bytes | None, ...]] = Counter()
+        for block, count in self._blocks:
+            tally[tuple(block.shared.get(tag) for tag in tags)] += count
+        return tally
 
 
 @dataclass(slots=True)

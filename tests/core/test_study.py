@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from itertools import permutations
 
 import msgspec
@@ -101,3 +102,12 @@ def test_a_series_without_instances_has_no_keys():
 
 def test_a_block_without_rows_adds_nothing():
     assert assemble("1", [Block("1", "1.2", {}, [], [])]).series == []
+
+
+@given(st.lists(HEADERS, min_size=1, max_size=6), st.integers(1, 5))
+def test_counting_tells_the_same_however_the_series_was_cut_into_blocks(headers, cut):
+    rows = [(f"1.{i}", header, "", []) for i, header in enumerate(headers)]
+    parts = [part for part in (rows[:cut], rows[cut:]) if part]
+    [series] = assemble("1", [pack("1", "1.2", part) for part in parts]).series
+    for tags in ((1,), (4, 1, 3), ()):
+        assert series.tally(tags) == Counter(tuple(h.get(tag) for tag in tags) for h in headers)

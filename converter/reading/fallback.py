@@ -146,9 +146,13 @@ def read_with_pydicom(
             raise Refused("too-deep") from None
         except MemoryError:
             raise Refused("header-limit") from None
-        except Exception:  # the boundary: anything pydicom raises on bytes that it cannot read
+        except (
+            Exception
+        ) as error:  # the boundary: anything pydicom raises on bytes that it cannot read
             if file.failure is not None:
                 raise
+            if isinstance(error.__context__, RecursionError):  # met while it handled another error
+                raise Refused("too-deep") from None
             raise Refused("truncated-header" if file.ended else "malformed") from None
         finally:
             logger.disabled = disabled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from converter.core.header import (
@@ -17,7 +18,7 @@ from converter.reading.result import Read
 from converter.reading.start import MEDIA_STORAGE_DIRECTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
 __all__ = ["identify", "is_composite"]
 
@@ -58,8 +59,49 @@ def is_composite(sop_class_uid: str) -> bool:
     return sop_class_uid.startswith(_STORAGE) and sop_class_uid not in _NON_PATIENT
 
 
-def identify(header: Header, findings: Iterable[str]) -> Read | Unreadable:
+_UID_BYTES: Final = re.compile(rb"(?:(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*)[ \0]*")
+_checked_classes: Final[set[str]] = set()
+"""SOP classes whose objects were found to be instances of studies."""
+_known: Final[dict[bytes, str]] = {}
+"""UIDs that many instances share, as they stand in headers, once they were checked."""
+_KNOWN_SIZE: Final = 4096
+
+
+def _shared(value: bytes) -> str | None:
+    """Read a UID that many instances share."""
+    found = _known.get(value)
+    if found is None:
+        found = _own(value)
+        if found is not None:
+            if len(_known) >= _KNOWN_SIZE:
+                _known.clear()
+            _known[value] = found
+    return found
+
+
+def _own(value: bytes) -> str | None:
+    """Read a UID without words about what is wrong with it."""
+    if _UID_BYTES.fullmatch(value) is None:
+        return None
+    text = value.rstrip(b" \0").decode("ascii")
+    return text if len(text) <= 64 else None
+
+
+def identify(header: Header, findings: Collection[str]) -> Read | Unreadable:
     """Check the UIDs of a header."""
+    sop_class_uid = _shared(header.get(SOP_CLASS_UID, b""))
+    if sop_class_uid is not None and sop_class_uid in _checked_classes:
+        study = _shared(header.get(STUDY_INSTANCE_UID, b""))
+        series = _shared(header.get(SERIES_INSTANCE_UID, b""))
+        instance = _own(header.get(SOP_INSTANCE_UID, b""))
+        if study is not None and series is not None and instance is not None:
+            found = tuple(sorted(findings)) if findings else ()
+            return Read(header, study, series, instance, sop_class_uid, found)
+    return _identify(header, findings)
+
+
+def _identify(header: Header, findings: Collection[str]) -> Read | Unreadable:
+    """Check with words about what is wrong."""
     sop_class = header.get(SOP_CLASS_UID, b"").strip(b" \0")
     if sop_class == MEDIA_STORAGE_DIRECTORY:
         return Unreadable("dicomdir")
@@ -74,4 +116,6 @@ def identify(header: Header, findings: Iterable[str]) -> Read | Unreadable:
             return Unreadable(absent, f"{name} is missing.")
         uids.append(parsed.value)
     study, series, instance, sop_class_uid = uids
+    if len(_checked_classes) < _KNOWN_SIZE:
+        _checked_classes.add(sop_class_uid)
     return Read(header, study, series, instance, sop_class_uid, tuple(sorted(findings)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final, NamedTuple
 
 from converter.reading.cursor import Cursor
@@ -54,24 +55,25 @@ def layout_of(data: bytes) -> Layout | None:
     explicit, meta, previous = True, True, -1
     pixels = 0
     syntax = b""
+    unpack = Struct("<HHII").unpack_from
+    make = Element._make
     while at + 12 <= stop:
         start = at
-        if meta and data[at : at + 2] != b"\x02\x00":
+        group, number, length, long = unpack(data, at)
+        tag = group << 16 | number
+        if meta and group != 2:
             meta = False
             if not syntax or syntax == BIG_ENDIAN or syntax in DEFLATED:
                 return None
             explicit = syntax != IMPLICIT
-        tag = int.from_bytes(data[at : at + 2], "little") << 16
-        tag |= int.from_bytes(data[at + 2 : at + 4], "little")
         vr = data[at + 4 : at + 6] if explicit else b""
         if vr in SHORT:
-            length = data[at + 6] | data[at + 7] << 8
+            length >>= 16
             at += 8
         elif not explicit:
-            length = int.from_bytes(data[at + 4 : at + 8], "little")
             at += 8
         elif vr in LONG:
-            length = int.from_bytes(data[at + 8 : at + 12], "little")
+            length = long
             at += 12
         else:
             return None
@@ -93,7 +95,7 @@ def layout_of(data: bytes) -> Layout | None:
             break
         if meta and tag == TRANSFER_SYNTAX_UID:
             syntax = data[value:at].strip(b" \0")
-        elements.append(Element(start, value, at, tag, vr, meta))
+        elements.append(make((start, value, at, tag, vr, meta)))
     if meta or not previous or not elements or elements[-1].meta:
         return None
     return Layout(elements, explicit, at, pixels)

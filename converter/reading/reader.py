@@ -64,7 +64,11 @@ def read_file(
         return Unreadable("read-error", _words(error))
     try:
         before = os.fstat(descriptor)
-        result = _read(Descriptor(descriptor, before.st_size), wanted, limits)
+        source = Descriptor(descriptor, before.st_size)
+        head = os.pread(descriptor, limits.first, 0)
+        if len(head) < limits.first and len(head) < before.st_size:
+            head = source.read(0, limits.first)  # interrupted
+        result = _read(source, head, wanted, limits)
         if not ignore_changed:
             after = os.fstat(descriptor)
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -97,13 +101,13 @@ def read_stream(
         Whatever the stream itself raises, since only its owner knows what that means.
     """
     if stream.seekable() and stream.tell() == 0:
-        return _read(Seekable(stream, size), wanted, limits)
-    return _read(Pipe(stream, size, limits.header), wanted, limits)
+        return _read_source(Seekable(stream, size), wanted, limits)
+    return _read_source(Pipe(stream, size, limits.header), wanted, limits)
 
 
 def read_bytes(data: bytes, wanted: Wanted, *, limits: Limits = DEFAULT) -> Read | Unreadable:
     """Read the wanted attributes of an object in memory; as `read_file`."""
-    return _read(Bytes(data), wanted, limits)
+    return _read_source(Bytes(data), wanted, limits)
 
 
 def _words(error: OSError) -> str:
@@ -111,13 +115,18 @@ def _words(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
-def _read(source: Source, wanted: Wanted, limits: Limits) -> Read | Unreadable:
+def _read_source(source: Source, wanted: Wanted, limits: Limits) -> Read | Unreadable:
+    return _read(source, source.read(0, limits.first), wanted, limits)
+
+
+def _read(source: Source, head: bytes, wanted: Wanted, limits: Limits) -> Read | Unreadable:
     what = plan(wanted)
     header: Header = {}
-    head = source.read(0, limits.first)
     findings: dict[str, None] = {}
     try:
-        follower = _follower(what) if limits is DEFAULT else None
+        follower = None
+        if limits is DEFAULT:
+            follower = what.follower or _follower(what)
         followed = follower.follow(source, head, header) if follower is not None else None
         if followed is None:
             _walk(source, head, what, limits, header, findings, follower)
@@ -138,9 +147,7 @@ def _read(source: Source, wanted: Wanted, limits: Limits) -> Read | Unreadable:
 
 
 def _follower(what: Plan) -> Follower:
-    follower: Follower | None = what.follower
-    if follower is None:
-        follower = what.follower = Follower(what)
+    follower = what.follower = Follower(what)
     return follower
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from converter.core.header import Header
+import msgspec
+
+from converter.core.header import Header
 
 __all__ = ["DEFAULT", "HandOver", "Limits", "Read", "Refused"]
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(msgspec.Struct, frozen=True):
     """One composite instance: its kept attributes and its identity, checked."""
 
     header: Header

@@ -17,7 +17,7 @@ from converter.reading.encoding import SHORT, UNDEFINED
 from converter.reading.layout import BEGIN, Layout, layout_of
 from converter.reading.result import DEFAULT, HandOver, Refused
 from converter.reading.start import MUST_STAY
-from converter.reading.walk import whole
+from converter.reading.walk import nested, whole
 
 if TYPE_CHECKING:
     from converter.core.header import Header
@@ -48,6 +48,9 @@ class Followed(NamedTuple):
     """Last element before."""
     truncated: bool
 
+
+_COMPLETE: Final = Followed(None, 0, truncated=False)
+_TRUNCATED: Final = Followed(None, 0, truncated=True)
 
 _Step = tuple[bytes, int, int, int, int]
 """Run of bytes, its length, how to pass what follows, its length where fixed, tag to keep it by or 0."""
@@ -267,11 +270,11 @@ def _follow(
     length = int.from_bytes(data[at : at + 4], "little")
     if length != UNDEFINED:
         beyond = source.size is not None and at + 4 + length > source.size
-        return Followed(None, pixels, truncated=beyond)
+        return _TRUNCATED if beyond else _COMPLETE
     cursor = _cursor(source, data, at - (8 if explicit else 4), explicit=explicit)
     if not whole(cursor, header, pixels):
         return None
-    return Followed(None, pixels, truncated="truncated" in cursor.findings)
+    return _TRUNCATED if cursor.findings else _COMPLETE
 
 
 def _cursor(source: Source, data: bytes, at: int, *, explicit: bool) -> Cursor:
@@ -283,9 +286,15 @@ def _cursor(source: Source, data: bytes, at: int, *, explicit: bool) -> Cursor:
 
 def _nested(cursor: Cursor, header: Header, tag: int, what: Plan) -> int:
     """Pass a sequence as `walk` does, and give where it ends."""
+    at = cursor.at
     found, vr, length = cursor.element()
     if found != tag:
         raise HandOver
+    if vr == b"SQ" or (not vr and what.wanted.get(tag) is not None):
+        after, cursor.at = cursor.at, at
+        if nested(cursor, what, header, tag):
+            return cursor.at
+        cursor.at = after
     cursor.value(header, tag, vr, length, what.wanted, 0)
     if cursor.base or cursor.findings:
         raise HandOver

@@ -17,14 +17,16 @@ from converter.core.header import (
     STUDY_INSTANCE_UID,
     Header,
     Wanted,
+    pack_items,
 )
 from converter.reading.encoding import LONG, SHORT, UNDEFINED, WIDTH
-from converter.reading.result import HandOver, Refused
+from converter.reading.quick import NOTHING, Memos, items_at
+from converter.reading.result import DEFAULT, HandOver, Refused
 
 if TYPE_CHECKING:
     from converter.reading.cursor import Cursor
 
-__all__ = ["PER_FRAME", "PIXELS", "ROWS", "Plan", "plan", "walk", "whole"]
+__all__ = ["PER_FRAME", "PIXELS", "ROWS", "Plan", "nested", "plan", "walk", "whole"]
 
 PER_FRAME: Final = 0x52009230
 """Per-Frame Functional Groups: never read, however many frames there are."""
@@ -45,14 +47,16 @@ _FRAGMENTS: Final = 1024
 _HOPS: Final = 256
 _HOP: Final = 4096
 _IDENTITY: Final = frozenset(_ALWAYS[1:])
-_SKIP, _KEEP, _LOOK = 0, 1, 2
+# Pass a value whose length is known, keep it, look at it, pass it by its four bytes of length, look into it.
+_SKIP, _KEEP, _LOOK, _PASS, _NEST = range(5)
+_OPEN: Final = b"\xff\xff\xff\xff"
 _MEMO_SIZE: Final = 16384
 
 
 class Plan:
     """What is wanted, with the identity and the character sets, and what was learned about elements."""
 
-    __slots__ = ("follower", "keeps_rows", "last", "memos", "wanted")
+    __slots__ = ("follower", "inner", "keeps_rows", "last", "memos", "wanted")
 
     def __init__(self, wanted: Wanted) -> None:
         complete: dict[int, Any] = dict.fromkeys((*_ALWAYS, ROWS))
@@ -62,6 +66,7 @@ class Plan:
         self.last = max((tag for tag in complete if tag not in PIXELS), default=0)
         self.follower: Any = None
         """What was learned about consecutive headers (`converter.reading.trace`)."""
+        self.inner: tuple[Memos, Memos] = ({}, {})
         self.memos: dict[tuple[bool, bool], dict[bytes, tuple[int, int, int]]] = {}
 
 
@@ -135,6 +140,8 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
         previous = tag
         if kind == _SKIP:
             at += step
+        elif kind == _PASS and at + 12 <= len(data) and data[at + 8 : at + 12] != _OPEN:
+            at += 12 + int.from_bytes(data[at + 8 : at + 12], "little")
         elif kind == _KEEP:
             end = at + step
             if end > len(data):
@@ -146,6 +153,9 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
                 at = end
         else:
             cursor.at = at
+            if kind >= _PASS and nested(cursor, what, header, tag):
+                at = cursor.at
+                continue
             if tag in PIXELS or tag == PER_FRAME or (ordered and tag > last_wanted):
                 if not whole(cursor, header, tag) or not header.keys() >= _IDENTITY:
                     raise HandOver  # out of order: wanted ones may come after the last
@@ -163,6 +173,26 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
             data, at = cursor.data, cursor.at
 
 
+def nested(cursor: Cursor, what: Plan, header: Header, tag: int) -> bool:
+    """Keep or pass a sequence at hand the quick way, if it is one that can be."""
+    inner = what.wanted.get(tag, NOTHING)
+    if inner is None or cursor.limits is not DEFAULT or not cursor.little:
+        return False
+    data, explicit = cursor.data, cursor.explicit
+    if explicit and data[cursor.at + 4 : cursor.at + 6] != b"SQ":
+        return False
+    at = cursor.at + (12 if explicit else 8)
+    length = int.from_bytes(data[at - 4 : at], "little")
+    try:
+        items, end = items_at(data, at, length, inner, what.inner[explicit], explicit=explicit)
+    except LookupError:
+        return False
+    if inner is not NOTHING:
+        header[tag] = pack_items(items)
+    cursor.at = end
+    return True
+
+
 def _learn(
     cursor: Cursor, what: Plan, memo: dict[bytes, tuple[int, int, int]], head: bytes
 ) -> tuple[int, int, int]:
@@ -175,9 +205,9 @@ def _learn(
         action = (tag, 0, _LOOK)
     elif not cursor.explicit:
         if length == UNDEFINED:
-            action = (tag, 0, _LOOK)
+            action = (tag, 0, _NEST)
         elif tag in what.wanted:
-            action = (tag, 8 + length, _KEEP if what.wanted[tag] is None else _LOOK)
+            action = (tag, 8 + length, _KEEP if what.wanted[tag] is None else _NEST)
         else:
             action = (tag, 8 + length, _SKIP)
     else:
@@ -191,7 +221,8 @@ def _learn(
             else:
                 action = (tag, 8 + length, _KEEP)
         elif vr in LONG:
-            action = (tag, 0, _LOOK)
+            kind = _NEST if vr == b"SQ" else _LOOK
+            action = (tag, 0, kind if tag in what.wanted or not cursor.little else _PASS)
         else:
             raise HandOver("unknown-vr" if vr.isalpha() and vr.isupper() else "")
     if len(memo) >= _MEMO_SIZE:

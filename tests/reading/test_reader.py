@@ -199,11 +199,11 @@ def test_pixels_are_never_read() -> None:
             Counting.read_bytes += len(data)
             return data
 
-    from converter.reading.reader import _read
+    from converter.reading.reader import _read_source
     from converter.reading.result import DEFAULT
 
     source = Counting(written(make(PixelData=b"\0" * 5_000_000, Rows=1, BitsAllocated=8)))
-    assert isinstance(_read(source, WANTED, DEFAULT), Read)
+    assert isinstance(_read_source(source, WANTED, DEFAULT), Read)
     assert Counting.read_bytes <= 16_384
 
 

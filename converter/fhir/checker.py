@@ -70,6 +70,7 @@ class Checker:
         }
         hooks: dict[str, tuple[ObjectCheck, ...]] = dict(INVARIANTS)
         hooks["Coding"] = (self.terminology.coding,)
+        hooks["CodeableConcept"] = (self.terminology.concept,)
         hooks["Narrative"] = (narrative,)
         hooks["ImagingStudy"] = (imaging_study,)
         hooks["Bundle"] = (bundle,)

@@ -311,6 +311,9 @@ class Compiler:
         if element.max == 1:
             if name in value:
                 one(held, test, (path, name, None), report)
+            elif test is not TESTS[element.type] and element.type == "code":
+                message = "a code of the value set is needed; an extension does not stand for it"
+                report.add("code-outside-binding", (path, name, None), message)
             self.object("Element")(extra, (path, name, None), report)
             if name not in value and extra.__class__ is dict and extra.keys() == {"id"}:
                 report.add("ele-1", (path, name, None), "neither a value nor an extension")

@@ -20,18 +20,28 @@ PLAIN = re.compile(r'<div xmlns="http://www\.w3\.org/1999/xhtml">[^<>&]*[^\s<>&]
 _ELEMENTS = (
     "p br div h1 h2 h3 h4 h5 h6 a span b em i strong small big tt dfn q var abbr acronym cite "
     "blockquote hr address bdo kbd sub sup ul ol li dl dt dd pre table caption colgroup col thead tr "
-    "tfoot tbody th td code samp img map area ins del s u"
+    "tfoot tbody th td code samp img map area"
 )
 ELEMENTS = frozenset(_ELEMENTS.split())
 _ATTRIBUTES = (
     "title style class id lang dir accesskey tabindex span width align valign char charoff abbr axis "
-    "headers scope rowspan colspan cite border summary cellspacing cellpadding rules frame start type "
-    "value reversed name href rel src alt height longdesc usemap ismap shape coords nohref size"
+    "headers scope rowspan colspan"
 )
 ATTRIBUTES = frozenset(_ATTRIBUTES.split())
+"""Allowed on every element."""
+_OWN = {
+    "a": "href name charset type hreflang rel rev shape coords",
+    "img": "src alt border longdesc height usemap ismap",
+    "map": "name",
+    "area": "shape coords href nohref alt",
+    "table": "summary border frame rules cellspacing cellpadding",
+    "blockquote": "cite",
+    "q": "cite",
+}
+OWN = {name: frozenset(listed.split()) for name, listed in _OWN.items()}
 LINKS = frozenset({"href", "src", "cite", "longdesc", "usemap"})
 SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.\-]*):")
-SAFE = frozenset({"http", "https", "mailto", "tel", "ftp", "urn", "data", "cid"})
+SAFE = frozenset({"http", "https", "mailto", "tel", "ftp", "urn", "data", "cid", "file"})
 STYLE = re.compile(
     r"expression\s*\(|javascript:|behaviou?r\s*:|-moz-binding|@import|url\s*\(", re.IGNORECASE
 )
@@ -60,15 +70,16 @@ def narrative(value: dict[str, Any], path: Path, report: Report) -> None:
         )
         return
     text = False
+    anchors = {"", *(str(one.get(key)) for one in tree.iter() for key in ("id", "name"))}
     for element in tree.iter():
         text = text or bool((element.text or "").strip() or (element.tail or "").strip())
         text = text or element.tag == f"{XHTML}img"
-        _element(element, place, report)
+        _element(element, anchors, place, report)
     if not text:
         report.add("txt-2", place, "a narrative without text")
 
 
-def _element(element: ET.Element, place: Path, report: Report) -> None:
+def _element(element: ET.Element, anchors: set[str], place: Path, report: Report) -> None:
     tag = str(element.tag)
     name = tag.removeprefix(XHTML)
     if not tag.startswith(XHTML):
@@ -82,7 +93,7 @@ def _element(element: ET.Element, place: Path, report: Report) -> None:
     for key, content in element.attrib.items():
         if key.startswith(XML):
             continue
-        if key not in ATTRIBUTES:
+        if key not in ATTRIBUTES and key not in OWN.get(name, ()):
             report.add("txt-1", place, f"attribute {key} of {name} is not allowed in a narrative")
             continue
         scheme = SCHEME.match(content) if key in LINKS else None
@@ -94,7 +105,7 @@ def _element(element: ET.Element, place: Path, report: Report) -> None:
                 place,
                 "an image from elsewhere tells its server who reads this",
             )
-        elif key == "src" and content.startswith("#") and len(content) > 1:
+        elif key in {"src", "href"} and content.startswith("#") and content[1:] not in anchors:
             report.locals.append((content, (), place))
         elif key == "style" and STYLE.search(content):
             report.add(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from converter.fhir.primitives import language
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,6 +24,7 @@ SOP_CLASSES = (
 URI_SYSTEM = "urn:ietf:rfc:3986"
 SCT = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
+LANGUAGES = "urn:ietf:bcp:47"
 REMEMBERED = 4096
 
 SCT_EXPRESSION = re.compile(r"(===|<<<|\()?\s*[0-9].*", re.DOTALL)
@@ -117,10 +120,22 @@ class Terminology:
                 (path, "code", None),
                 "a SNOMED CT identifier has 6 to 18 digits and a check digit",
             )
+        elif system == LANGUAGES and language(code) is not None:
+            report.add("unknown-code", (path, "code", None), "no language tag, such as en-GB")
         elif system == LOINC and not LOINC_CODE.fullmatch(code):
             report.add("code-form", (path, "code", None), "no LOINC code")
         elif len(self._right) < REMEMBERED:
             self._right.add(pair)
+
+    def concept(self, value: dict[str, Any], path: Path, report: Report) -> None:
+        """Tell codings of a CodeableConcept that name a system that we know and no code of it."""
+        codings = value.get("coding")
+        for index, item in enumerate(codings if isinstance(codings, list) else ()):
+            if item.__class__ is dict and "code" not in item:
+                system = item.get("system")
+                if system.__class__ is str and system in self.systems:
+                    place = (path, "coding", index)
+                    report.add("unknown-code", place, f"{system} without a code of it")
 
     def modality(
         self, value: dict[str, Any], path: Path, report: Report, *, acquisition: bool

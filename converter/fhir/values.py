@@ -90,8 +90,11 @@ def remembering(
 ) -> tuple[ObjectCheck, Test]:
     """Check coded values; the same few stand in every study, so those found right are remembered."""
     right: set[Any] = set()
+    latest: dict[str, str] = {}
 
     def coding(value: Any) -> tuple[str, str] | None:
+        if value == latest and value:
+            return None
         try:
             get = value.get
             found = (get("system"), get("code"), get("display"), len(value)) in right
@@ -117,6 +120,8 @@ def remembering(
             if kind == "Coding":
                 get = value.get
                 right.add((get("system"), get("code"), get("display"), len(value)))
+                nonlocal latest
+                latest = dict(value)
             else:
                 right.add(orjson.dumps(value))
 

@@ -66,8 +66,9 @@ _ESCAPES: Final[dict[bytes, tuple[int, str]]] = {
 }  # fmt: skip
 _ESCAPE: Final = re.compile(rb"\x1b(\([BJI]|\)I|-[A-DFGHLMTb]|\$\(D|\$\)[AC]|\$[B@])")
 _ALWAYS: Final = frozenset({"ascii", "roman"})
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
-_CONTROL_LINES: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_NO_CHARACTER: Final = "\ud800-\udfff\ufffe\uffff"
+_CONTROL: Final = re.compile(f"[\x00-\x1f\x7f-\x9f{_NO_CHARACTER}]")
+_CONTROL_LINES: Final = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_NO_CHARACTER}]")
 _REPLACEMENT: Final = "\ufffd"
 
 
@@ -315,7 +316,7 @@ def clean(text: str, *, lines: bool = False) -> Decoded:
     pattern = _CONTROL_LINES if lines else _CONTROL
     cleaned = pattern.sub(lambda match: _instead(match[0], lines=lines), text)
     if cleaned == text:
-        return Decoded(text.strip() if lines else text)
+        return Decoded(text.strip())  # no-break and ideographic blanks are padding as well
     return Decoded(cleaned.strip(), ("control-character",))
 
 

@@ -204,3 +204,17 @@ def test_names_of_real_files_are_those_that_pydicom_reads(path: Path) -> None:
     assert [value.rstrip("=") for value in got.values] == [expected]
     for item in items(result.header.get(0x00321064)):
         assert isinstance(charset_of(item, charset), Charset)
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("\xa0", ""),
+        ("\u3000山\u3000", "山"),
+        ("a\xa0b", "a\xa0b"),
+        ("a\ufffeb\uffff", "ab"),
+    ],
+)
+def test_blanks_of_any_kind_are_padding_and_noncharacters_are_taken_out(text, cleaned):
+    assert clean(text).text == cleaned
+    assert clean(text, lines=True).text == cleaned

@@ -46,8 +46,12 @@ class Layout(NamedTuple):
         return self.explicit, self.pixels, elements
 
 
-def layout_of(data: bytes) -> Layout | None:
-    """Find the elements in the first bytes of an object; nothing where no trace can be made of them."""
+def layout_of(data: bytes, last: int) -> Layout | None:
+    """Find the elements in the first bytes of an object; nothing where no trace can be made of them.
+
+    Where no pixel data follow within those bytes it ends with the last element up to the tag ``last``,
+    since walking takes another way from there on.
+    """
     if data[128:132] != b"DICM":
         return None
     elements: list[Element] = []
@@ -98,6 +102,11 @@ def layout_of(data: bytes) -> Layout | None:
         elements.append(make((start, value, at, tag, vr, meta)))
     if meta or not previous or not elements or elements[-1].meta:
         return None
+    if not pixels:
+        while elements[-1].tag > last:
+            at = elements.pop().start
+        if elements[-1].meta:
+            return None
     return Layout(elements, explicit, at, pixels)
 
 

@@ -205,7 +205,7 @@ class Follower:
             self._learning.release()
 
     def _learn(self, data: bytes, header: Header) -> None:
-        layout = layout_of(data)
+        layout = layout_of(data, self._what.last)
         if layout is None:
             self._back_off()
             return

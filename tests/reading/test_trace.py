@@ -1,0 +1,205 @@
+"""A trace gives what walking gives, whatever is done to the bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.corpora import Place, instance, wrap
+from converter.core.header import Unreadable
+from converter.reading import Read, read_bytes, read_file
+from converter.reading.reader import _read_source
+from converter.reading.result import DEFAULT, Limits
+from converter.reading.source import Bytes
+from converter.reading.trace import Follower
+from converter.reading.walk import plan
+
+CODE = {0x00080100: None, 0x00080102: None, 0x00080104: None}
+WANTED: dict[int, Any] = {
+    0x00080008: None,
+    0x00080020: None,
+    0x00080030: None,
+    0x00080050: None,
+    0x00080060: None,
+    0x00081030: None,
+    0x00081032: CODE,
+    0x00081140: {0x00081150: None, 0x00081155: None},
+    0x00082218: CODE,
+    0x00100010: None,
+    0x00100020: None,
+    0x00180015: None,
+    0x00200011: None,
+    0x00200013: None,
+    0x00200032: None,
+    0x00280008: None,
+    0x00400275: {0x00400009: None, 0x00401001: None},
+    0x0040A730: {0x0040A043: CODE},
+}
+KINDS = ["small", "single", "implicit", "private", "enhanced"]
+STRIDE = 11
+"""Every byte is taken in the fuzz target (``tests/fuzz``)."""
+FLIPS = (1, 0x80, 0x20)
+UNLIKE_DEFAULT = Limits()
+"""The same bounds, for which no trace is kept: what walking gives."""
+
+
+class Learned:
+    """A reader that has seen some headers, and learns no more."""
+
+    def __init__(self, headers: list[bytes]) -> None:
+        self.wanted = dict(WANTED)
+        self.follower = plan(self.wanted).follower = Follower(plan(self.wanted))
+        for data in headers:
+            read_bytes(data, self.wanted)
+        self.hits = 0
+        self.follower.missed = lambda data, header: None
+        follow = self.follower.follow
+
+        def counting(*arguments: Any) -> Any:
+            followed = follow(*arguments)
+            self.hits += followed is not None
+            return followed
+
+        self.follower.follow = counting
+
+    def read(self, data: bytes) -> Read | Unreadable:
+        return _read_source(Bytes(data), self.wanted, DEFAULT)
+
+
+def walked(data: bytes) -> Read | Unreadable:
+    return read_bytes(data, WANTED, limits=UNLIKE_DEFAULT)
+
+
+def series(kind: str, count: int = 6, number: int = 1) -> list[bytes]:
+    return [
+        instance(Place(1 + index * (kind == "single"), number, 8 + index), kind)
+        for index in range(count)
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("number", [1, 2])
+def test_further_images_of_a_series_are_followed_and_read_as_walking_reads_them(kind, number):
+    learned = Learned(series(kind, 30 if kind == "single" else 6, number))
+    for data in series(kind, 50, number)[30:]:
+        assert learned.read(data) == walked(data)
+    assert learned.hits >= 18
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("number", [0, 5])
+def test_any_byte_that_is_another_gives_what_walking_gives(kind, number):
+    headers = series(kind)
+    learned = Learned(headers)
+    data = headers[-1]
+    end = min(len(data), 4200)
+    for at in range(number, end, STRIDE):
+        other = data[:at] + bytes([data[at] ^ FLIPS[at % 3]]) + data[at + 1 :]
+        assert learned.read(other) == walked(other), at
+    assert 128 // STRIDE <= learned.hits < end // STRIDE
+
+
+@pytest.mark.parametrize("kind", ["small", "single", "private"])
+def test_any_cut_gives_what_walking_gives(kind):
+    headers = series(kind)
+    learned = Learned(headers)
+    for end in range(0, min(len(headers[-1]), 9000), 23):
+        assert learned.read(headers[-1][:end]) == walked(headers[-1][:end]), end
+
+
+def test_pixels_that_are_cut_are_a_finding_on_a_trace_too():
+    headers = series("small")
+    learned = Learned(headers)
+    result = learned.read(headers[-1][:-2])
+    assert isinstance(result, Read)
+    assert result.findings == ("truncated",)
+    assert learned.hits == 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_bytes_moved_doubled_and_dropped_give_what_walking_gives(data):
+    headers = HEADERS[data.draw(st.sampled_from(sorted(HEADERS)))]
+    learned = LEARNED[data.draw(st.sampled_from(sorted(LEARNED)))]
+    whole = headers[data.draw(st.integers(0, len(headers) - 1))]
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(120, 4000))
+        size = data.draw(st.integers(0, 40))
+        piece = data.draw(st.sampled_from([b"", whole[at + size : at + 2 * size], b"\xff" * size]))
+        whole = whole[:at] + piece + whole[at + size :]
+    assert learned.read(whole) == walked(whole)
+
+
+VALUES = st.binary(max_size=20).map(lambda value: value + b" " * (len(value) % 2))
+TAGS = [
+    (0x00080008, "CS"), (0x00080020, "DA"), (0x00080050, "SH"), (0x00080060, "CS"), (0x00081030, "LO"),
+    (0x00091001, "UN"), (0x00100010, "PN"), (0x00100020, "LO"), (0x00180015, "CS"), (0x00200011, "IS"),
+    (0x00200013, "IS"), (0x00200032, "DS"), (0x00280103, "US"), (0x00431001, "OB"),
+]  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_headers_of_any_likeness_are_read_as_walking_reads_them(data):
+    tags = data.draw(st.lists(st.sampled_from(TAGS), unique=True))
+    fixed = {tag: data.draw(VALUES) for tag, _ in tags}
+    syntax = data.draw(st.sampled_from(["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]))
+    wanted = dict(WANTED)
+    for number in range(8):
+        elements = [
+            (0x00080016, "UI", "1.2.840.10008.5.1.4.1.1.2"),
+            (0x00080018, "UI", f"1.2.3.{number}"),
+            (0x0020000D, "UI", "1.2.3"),
+            (0x0020000E, "UI", "1.2.3.4"),
+            *(
+                (tag, vr, data.draw(VALUES) if data.draw(st.booleans()) else fixed[tag])
+                for tag, vr in tags
+            ),
+        ]
+        written = wrap(elements, syntax, undefined=data.draw(st.booleans()))
+        assert read_bytes(written, wanted) == walked(written)
+
+
+def test_learning_rests_where_no_two_headers_are_alike(tmp_path):
+    wanted = dict(WANTED)
+    calls = 0
+    follower = plan(wanted).follower = Follower(plan(wanted))
+    learn = follower._learn
+
+    def counting(*arguments):
+        nonlocal calls
+        calls += 1
+        learn(*arguments)
+
+    follower._learn = counting
+    headers = [
+        wrap(
+            [
+                (0x00080016, "UI", "1.2.840.10008.5.1.4.1.1.2"),
+                (0x00080018, "UI", f"1.2.3.{number}"),
+                (0x00090010 + number, "LO", "odd one out"),
+                (0x0020000D, "UI", "1.2.3"),
+                (0x0020000E, "UI", "1.2.3.4"),
+            ]
+        )
+        for number in range(100)
+    ]
+    for _ in range(5):
+        for data in headers:
+            assert read_bytes(data, wanted) == walked(data)
+    assert calls < 15
+
+
+def test_a_file_is_read_on_a_trace_as_bytes_are(tmp_path):
+    wanted = dict(WANTED)
+    for number, data in enumerate(series("small", 8)):
+        path = tmp_path / f"{number}.dcm"
+        path.write_bytes(data)
+        assert read_file(path, wanted) == walked(data)
+
+
+HEADERS = {kind: series(kind) for kind in KINDS}
+LEARNED = {kind: Learned(HEADERS[kind]) for kind in KINDS}

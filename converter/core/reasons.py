@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from converter.core.check_reasons import CHECKS
+from converter.core.delivery_reasons import NOT_LINKED, UNDELIVERED
 
 __all__ = ["REASONS", "Reason"]
 
@@ -179,6 +180,8 @@ REASONS: dict[str, Reason] = {
         "The conversion of the study broke off; the others went on.",
         "Report it with the message of the issue; it holds no patient's value.",
     ),
+    # studies that a FHIR server did not take
+    **{code: Reason("held", True, *row) for code, row in UNDELIVERED.items()},
     # findings about values and encodings
     "charset-missing": Reason(
         "finding",
@@ -376,6 +379,7 @@ REASONS: dict[str, Reason] = {
         "An option left the lists of instances out; profiles that ask for them are not claimed.",
         "Use --instances all.",
     ),
+    **{code: Reason("finding", False, *row) for code, row in NOT_LINKED.items()},
     "required-missing": Reason(
         "finding",
         False,

@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -114,12 +115,12 @@ class FhirClient:
             headers={"Accept": FHIR_JSON, "User-Agent": f"dcm2fhir/{__version__}"},
         )
 
-    def _tls(self) -> ssl.SSLContext | bool:
+    def _tls(self) -> ssl.SSLContext:
         import httpx2
 
         settings = self._settings
         if not self._files:
-            return True
+            return _system_tls()
         key = f"destinations.{self.name}"
         try:
             context = (
@@ -213,7 +214,7 @@ class FhirClient:
         try:
             request = http.build_request(
                 method,
-                f"{self.base}/{path}" if path else self.base,
+                self.base + path if path.startswith("?") else f"{self.base}/{path}",
                 params=params,
                 data=form,
                 content=body,
@@ -280,6 +281,14 @@ class FhirClient:
         except (httpx2.HTTPError, httpx2.InvalidURL):
             return 0, b""
         return response.status_code, response.content
+
+
+@cache
+def _system_tls() -> ssl.SSLContext:
+    """Certificates of the system; reading them takes a while."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 class _TooLongError(Exception):

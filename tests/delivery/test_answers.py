@@ -44,7 +44,7 @@ ROWS = [
     (answer(409, outcome()), "put", "reread"),
     (answer(409, outcome()), "update", "reread"),
     (answer(409, outcome()), "create", "reread"),
-    (answer(412, outcome("Version conflict: If-Match W/\"9\" but current is 1")), "update", "reread"),
+    (answer(412, outcome('Version conflict: If-Match W/"9" but current is 1')), "update", "reread"),
     (answer(404, outcome()), "update", "reread"),
     (answer(412, outcome(SEVERAL)), "create", "several"),
     (answer(412), "create", "several"),

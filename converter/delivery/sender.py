@@ -1,0 +1,330 @@
+"""The sender: leases rows of the outbox, renders and delivers them side by side, and notes how it ended.
+
+One thread speaks to the store and decides; the others speak to the servers. Leases in the store let any
+number of processes do the same on one state. What a process does not finish stays due.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from converter.delivery.answers import backoff, retry_after
+from converter.delivery.clock import Clock
+from converter.delivery.redact import Refusal
+from converter.delivery.study import Job, deliver
+from converter.delivery.talk import Delivery
+from converter.delivery.target import STUDYWISE, Target
+from converter.errors import ConverterError
+from converter.store.outbox import Outbox, Row, Settled
+
+__all__ = ["Rendered", "Renderer", "Sender", "Tally", "Timing", "refusal_of"]
+
+Json = dict[str, Any]
+
+HEARTBEAT = 0.5
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Refusal).decode
+
+
+class Rendered(NamedTuple):
+    """A study as it is now."""
+
+    resource: Json
+    companions: Sequence[Json] = ()
+    dropped: Sequence[str] = ()
+
+
+class Renderer(Protocol):
+    """Makes the newest revision of a study."""
+
+    def __call__(self, study_uid: str, destination: str) -> Rendered | None:
+        """Render; ``None`` where it cannot be rendered now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds."""
+
+    lease: float = 600.0
+    base: float = 1.0
+    cap: float = 300.0
+    probe: float = 300.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a sender did."""
+
+    delivered: int = 0
+    unchanged: int = 0
+    """Of those, how many stood there already as they are."""
+    attempts: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Studies that wait for a person, by reason code."""
+    waiting: dict[str, int] = field(default_factory=dict)
+    """Studies still due, by destination."""
+    circuits: dict[str, str] = field(default_factory=dict)
+    """Destination to why nothing can be sent there."""
+    last: dict[str, str] = field(default_factory=dict)
+    """Destination to how the latest attempt there failed."""
+
+    @property
+    def undelivered(self) -> int:
+        """Studies that are still due."""
+        return sum(self.waiting.values())
+
+
+class Sender:
+    """Drains the outbox.
+
+    Parameters
+    ----------
+    outbox : Outbox
+    renderer : callable
+    targets : sequence of Target
+    workers : int
+        Studies at the same time, of all destinations together.
+    timing : Timing
+    clock : Clock
+    chance : callable
+        From [0, 1), for the jitter.
+    settled : callable
+        Told of each attempt: (row, delivery).
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        renderer: Renderer,
+        targets: Sequence[Target],
+        *,
+        workers: int = 8,
+        timing: Timing = Timing(),
+        clock: Clock | None = None,
+        chance: Callable[[], float] = random.random,
+        settled: Callable[[Row, Delivery], None] = lambda _row, _delivery: None,
+    ) -> None:
+        self.outbox = outbox
+        self.renderer = renderer
+        self.targets = {target.name: target for target in targets}
+        self.workers = workers
+        self.timing = timing
+        self.clock = clock or Clock()
+        self.chance = chance
+        self.told = settled
+        self.tally = Tally()
+        self._box: queue.SimpleQueue[tuple[Row, Delivery | ConverterError]] = queue.SimpleQueue()
+        self._flying: dict[str, Row] = {}
+        self._renewed = 0.0
+        for target in targets:
+            target.begin(outbox, workers)
+
+    def run(
+        self, *, until: float = float("inf"), stop: Callable[[], bool] = lambda: False
+    ) -> Tally:
+        """Send until nothing is due, or a moment has come, or it is asked to stop.
+
+        Parameters
+        ----------
+        until : float
+            On the clock of the sender.
+        stop : callable
+        """
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="sender")
+        try:
+            while True:
+                now = self.clock.now()
+                over = now >= until or stop()
+                if not over:
+                    self._fill(pool, now)
+                if not self._flying:
+                    moment = None if over else self._next(now)
+                    if moment is None:
+                        break
+                    self.clock.get(self._box, min(moment - now, until - now, self._beat()))
+                    continue
+                self._collect()
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return self._finish()
+
+    def _beat(self) -> float:
+        return HEARTBEAT * self.clock.scale
+
+    def _finish(self) -> Tally:
+        now = self.clock.now()
+        names = list(self.targets)
+        self.tally.waiting = {
+            name: count for name, (count, _) in self.outbox.waiting(names, now).items()
+        }
+        self.tally.circuits = {
+            name: target.outlet.circuit
+            for name, target in self.targets.items()
+            if target.outlet.circuit
+        }
+        return self.tally
+
+    # out
+
+    def _fill(self, pool: ThreadPoolExecutor, now: float) -> None:
+        share = max(1, 2 * self.workers // len(self.targets)) if self.targets else 0
+        for target in self.targets.values():
+            room = min(target.room(now), share)
+            rows = self.outbox.claim(target.name, room, now, now + self.timing.lease)
+            for row in rows:
+                rendered = self.renderer(row.study_uid, row.destination)
+                if rendered is None:
+                    later = now + self.timing.cap
+                    self.outbox.settle([Settled(row, "due", now, later, failed=False)])
+                    continue
+                keys = [f"{c['resourceType']}/{c['id']}" for c in rendered.companions]
+                reference = str((rendered.resource.get("subject") or {}).get("reference", ""))
+                job = Job(
+                    row,
+                    rendered.resource,
+                    list(rendered.companions),
+                    self.outbox.known(target.name, {*keys, reference} - {""}),
+                    target.outlet.server_ids,
+                    rendered.dropped,
+                )
+                target.flying += 1
+                self._flying[row.token] = row
+                pool.submit(self._work, target, job)
+
+    def _work(self, target: Target, job: Job) -> None:
+        """Deliver one study: the boundary at which a fault of ours in it stays with it."""
+        try:
+            delivery = deliver(target.client, target.policy, job)
+        except ConverterError as error:
+            self._box.put((job.row, error))
+            return
+        except Exception as error:  # noqa: BLE001
+            said = Refusal(0, "delivery-failed", (), _where(error))
+            delivery = Delivery("dead", "delivery-failed", said, uncertain=True)
+        self._box.put((job.row, delivery))
+
+    def _next(self, now: float) -> float | None:
+        """When something may be sent again; ``None`` where nothing is due, or all circuits are open."""
+        moments = []
+        for name, (_, first) in self.outbox.waiting(list(self.targets), now).items():
+            outlet = self.targets[name].outlet
+            if not outlet.circuit or outlet.probe_at <= now:
+                moments.append(max(first, outlet.paused_until))
+        return min(moments) if moments else None
+
+    # back
+
+    def _collect(self) -> None:
+        """Take what came back, all of it in one transaction."""
+        first = self.clock.get(self._box, self._beat())
+        results = [first] if first is not None else []
+        while not self._box.empty():
+            results.append(self._box.get())
+        now = self.clock.now()
+        settled: list[Settled] = []
+        for row, delivery in results:
+            del self._flying[row.token]
+            self.targets[row.destination].flying -= 1
+            if isinstance(delivery, ConverterError):
+                raise delivery
+            settled.append(self._settle(row, delivery, now))
+            self.told(row, delivery)
+        if settled:
+            self.outbox.settle(settled)
+            self._learn(results)
+            self._reopen(now)
+        if self._flying and now - self._renewed > self.timing.lease / 4:
+            self.outbox.renew(self._flying.values(), now + self.timing.lease)
+            self._renewed = now
+
+    def _learn(self, results: Iterable[tuple[Row, Delivery | ConverterError]]) -> None:
+        learnt: dict[str, dict[str, str]] = {}
+        for row, delivery in results:
+            if isinstance(delivery, Delivery):
+                learnt.setdefault(row.destination, {}).update(delivery.learnt)
+        for name, references in learnt.items():
+            self.outbox.learn(name, references)
+
+    def _settle(self, row: Row, delivery: Delivery, now: float) -> Settled:
+        target = self.targets[row.destination]
+        self.tally.attempts += 1
+        if delivery.server_ids and not target.outlet.server_ids:
+            target.remember(server_ids=True)
+        refusal = delivery.refusal
+        kept = _encode(refusal) if refusal else b""
+        if delivery.state == "delivered":
+            target.delivered()
+            self.tally.delivered += 1
+            self.tally.unchanged += not delivery.wrote
+            return Settled(
+                row, "delivered", now, 0.0, delivery.server_id, delivery.etag, delivery.digest,
+                delivery.written,
+            )  # fmt: skip
+        if delivery.state in {"dead", "held"}:
+            probe = now + self.timing.probe
+            if delivery.state == "dead" and target.refused(row.study_uid, delivery, probe):
+                return self._due(row, delivery, kept, now, now, failed=False)
+            self.tally.reasons[delivery.reason] += 1
+            return Settled(
+                row, "dead" if delivery.state == "dead" else "held", now, 0.0, delivery.server_id,
+                uncertain=delivery.uncertain, reason=delivery.reason, refusal=kept,
+            )  # fmt: skip
+        self.tally.last[target.name] = _said(delivery)
+        if delivery.circuit:
+            target.open(delivery.circuit, now + self.timing.probe)
+            return self._due(row, delivery, kept, now, now, failed=False)
+        asked = retry_after(delivery.answer.headers, now)
+        if delivery.answer.status in {429, 503}:
+            target.slower(now + asked if asked else 0.0)
+        if target.outlet.circuit:  # no proof that it works again
+            target.open(target.outlet.circuit, now + self.timing.probe)
+        wait = backoff(row.attempts + 1, self.chance(), base=self.timing.base, cap=self.timing.cap)
+        return self._due(row, delivery, kept, now, now + max(wait, asked))
+
+    @staticmethod
+    def _due(
+        row: Row, delivery: Delivery, kept: bytes, now: float, then: float, *, failed: bool = True
+    ) -> Settled:
+        return Settled(
+            row, "due", now, then, delivery.server_id, uncertain=delivery.uncertain,
+            reason=delivery.reason, refusal=kept, failed=failed,
+        )  # fmt: skip
+
+    def _reopen(self, now: float) -> None:
+        """Take a streak of refusals back, and stop sending: something is wrong with all of them."""
+        for target in self.targets.values():
+            if target.suspicious:
+                number = len(target.streak)
+                self.outbox.reopen(target.name, target.streak, now)
+                for reason in STUDYWISE & self.tally.reasons.keys():
+                    self.tally.reasons[reason] -= min(number, self.tally.reasons[reason])
+                why = f"the same refusal of {number} studies in a row"
+                target.open(why, now + self.timing.probe)
+
+
+def _where(error: Exception) -> str:
+    """Kind of an error and its place; its own words may hold a value of a patient's."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_qualname}, line {trace.tb_lineno}" if trace else "?"
+    return f"{type(error).__name__} in {place}"
+
+
+def _said(delivery: Delivery) -> str:
+    answer = delivery.answer
+    return answer.failure or f"HTTP {answer.status}"
+
+
+def refusal_of(data: bytes) -> Refusal | None:
+    """Read what the outbox keeps of a refusal."""
+    return _decode(data) if data else None

@@ -1,0 +1,104 @@
+"""A destination while it is sent to: how many at a time, whether its circuit is open, what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from converter.delivery.study import Policy
+from converter.delivery.talk import Client, Delivery
+from converter.store.outbox import Outbox, Outlet
+
+__all__ = ["STREAK", "STUDYWISE", "Target"]
+
+STREAK = 10
+"""So many different studies refused in a row for the same reason are no fault of theirs."""
+STUDYWISE = frozenset({"refused", "patient-missing"})
+"""Reasons that count towards a streak: the others are about one study by their nature."""
+
+
+@dataclass(slots=True)
+class Target:
+    """A destination with everything that is needed to speak to it."""
+
+    name: str
+    client: Client
+    policy: Policy = field(default_factory=Policy)
+    limit: int = 0
+    """Studies at the same time; falls when the server asks for less."""
+    most: int = 0
+    flying: int = 0
+    calm: int = 0
+    """Studies delivered since the limit changed."""
+    outlet: Outlet = field(default_factory=lambda: Outlet(""))
+    streak: list[str] = field(default_factory=list)
+    """Studies that were refused in a row for the same reason."""
+    fingerprint: str = ""
+    outbox: Outbox | None = None
+
+    def begin(self, outbox: Outbox, workers: int) -> None:
+        """Take up what is remembered of the destination."""
+        self.outbox = outbox
+        self.limit = self.most = self.limit or workers
+        # whoever starts a sender has looked at what was wrong: one probe at once
+        self.outlet = outbox.outlet(self.name)._replace(probe_at=0.0)
+
+    def room(self, now: float) -> int:
+        """How many more studies may be sent now."""
+        if self.outlet.paused_until > now:
+            return 0
+        if self.outlet.circuit:
+            return int(self.outlet.probe_at <= now and not self.flying)
+        ahead = self.most if self.limit >= self.most else 0
+        room = self.limit + ahead - self.flying
+        # a few at a time, so that they share a transaction
+        return room if room >= min(4, self.limit) else 0
+
+    def remember(self, **changes: Any) -> None:
+        """Note what was learnt, in the store too."""
+        self.outlet = self.outlet._replace(name=self.name, **changes)
+        if self.outbox is not None:
+            self.outbox.remember(self.outlet)
+
+    def delivered(self) -> None:
+        """A study was taken: the server works, and takes a little more than before."""
+        self.close()
+        self.calm += 1
+        if self.calm >= 4 * self.limit and self.limit < self.most:
+            self.limit, self.calm = self.limit + 1, 0
+
+    def slower(self, until: float) -> None:
+        """The server asks for less, or for nothing until a moment."""
+        self.limit, self.calm = max(1, self.limit // 2), 0
+        if until > self.outlet.paused_until:
+            self.remember(paused_until=until)
+
+    def open(self, why: str, probe_at: float) -> None:
+        """Open the circuit: one study is tried at that moment, nothing before."""
+        self.remember(circuit=why, probe_at=probe_at)
+
+    def close(self) -> None:
+        """Close it: a study was taken, or refused for another reason."""
+        self.streak, self.fingerprint = [], ""
+        if self.outlet.circuit:
+            self.remember(circuit="", probe_at=0.0)
+
+    def refused(self, study_uid: str, delivery: Delivery, probe_at: float) -> bool:
+        """Count a refusal; tell whether it goes on with a streak that opened the circuit."""
+        mark = delivery.refusal.fingerprint if delivery.refusal else ""
+        if delivery.reason not in STUDYWISE or not mark:
+            return False
+        if mark != self.fingerprint:
+            self.close()
+            self.fingerprint = mark
+        if study_uid not in self.streak:
+            self.streak.append(study_uid)
+        if self.outlet.circuit:
+            self.open(self.outlet.circuit, probe_at)
+            return True
+        return False
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether a streak of refusals is long enough to stop."""
+        return len(self.streak) >= STREAK and not self.outlet.circuit

@@ -105,7 +105,9 @@ def date_time(call: Call) -> str | None:
         elif finding == "no-time-zone":
             call.issue(finding, "TimezoneOffsetFromUTC", "information")
         else:
-            call.issue(finding, "TimezoneOffsetFromUTC" if finding == "offset-malformed" else keyword)
+            call.issue(
+                finding, "TimezoneOffsetFromUTC" if finding == "offset-malformed" else keyword
+            )
     return value
 
 

@@ -100,7 +100,7 @@ def layout_of(data: bytes, last: int) -> Layout | None:
         if meta and tag == TRANSFER_SYNTAX_UID:
             syntax = data[value:at].strip(b" \0")
         elements.append(make((start, value, at, tag, vr, meta)))
-    if meta or not previous or not elements or elements[-1].meta:
+    if not elements or elements[-1].meta:
         return None
     if not pixels:
         while elements[-1].tag > last:

@@ -100,13 +100,11 @@ def layout_of(data: bytes, last: int) -> Layout | None:
         if meta and tag == TRANSFER_SYNTAX_UID:
             syntax = data[value:at].strip(b" \0")
         elements.append(make((start, value, at, tag, vr, meta)))
+    if not pixels:
+        while elements and elements[-1].tag > last:
+            at = elements.pop().start
     if not elements or elements[-1].meta:
         return None
-    if not pixels:
-        while elements[-1].tag > last:
-            at = elements.pop().start
-        if elements[-1].meta:
-            return None
     return Layout(elements, explicit, at, pixels)
 
 

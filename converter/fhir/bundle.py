@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from converter.fhir.primitives import SCHEME
 from converter.fhir.references import type_of
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _full_url(url: str, resource: Any, place: Path, report: Report) -> None:
     if "/_history/" in url:
         report.add("bdl-8", where, "a fullUrl names no version")
         return
-    if ":" not in url:
+    if not SCHEME.match(url):
         report.add("full-url", where, "a fullUrl is absolute")
         return
     match = REST.fullmatch(url)

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from converter.fhir.primitives import UID
+from converter.fhir.primitives import SCHEME, UID
 
 if TYPE_CHECKING:
     from converter.fhir.report import Path, Report
@@ -172,7 +172,7 @@ def identifier(value: dict[str, Any], path: Path, report: Report) -> None:
     system = value.get("system")
     if system.__class__ is not str or not system:
         return
-    if ":" not in system:
+    if not SCHEME.match(system):
         report.add("system-form", (path, "system", None), "an identifier system is an absolute URI")
     elif system == "urn:dicom:uid":
         content = value.get("value")

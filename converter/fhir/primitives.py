@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["TESTS", "UID", "Fault", "Test", "uid", "uri_fault"]
+__all__ = ["SCHEME", "TESTS", "UID", "Fault", "Test", "uid", "uri_fault"]
 
 Fault: TypeAlias = "tuple[str, str] | None"
 Test: TypeAlias = "Callable[[Any], Fault]"
@@ -28,6 +28,8 @@ CODE = re.compile(r"[^\s]+( [^\s]+)*")
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 UID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
 OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*)){3,}")
+SCHEME = re.compile(r"[a-z][a-z0-9+.\-]*:\S")
+"""How an absolute URI starts; FHIR compares URIs exactly, so schemes are in lower case."""
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 DATE = re.compile(r"([0-9]{4})(?:-(0[1-9]|1[0-2])(?:-(0[1-9]|[12][0-9]|3[01]))?)?")
 TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from converter.fhir.primitives import language
+from converter.fhir.primitives import SCHEME, language
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,8 @@ URI_SYSTEM = "urn:ietf:rfc:3986"
 SCT = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
 LANGUAGES = "urn:ietf:bcp:47"
+CASELESS = frozenset({"http://terminology.hl7.org/CodeSystem/v2-0203"})
+"""Code systems of ours that R4 does not call case sensitive."""
 REMEMBERED = 4096
 
 SCT_EXPRESSION = re.compile(r"(===|<<<|\()?\s*[0-9].*", re.DOTALL)
@@ -104,13 +106,13 @@ class Terminology:
             if code.__class__ is str:
                 report.add("coding-without-system", path, "a code without a system means nothing")
             return
-        if ":" not in system and system:
+        if system and not SCHEME.match(system):
             report.add("system-form", (path, "system", None), "a code system is an absolute URI")
             return
         if code.__class__ is not str or not code:
             return
         known = self.systems.get(system)
-        if known is not None and code not in known:
+        if known is not None and code not in known and not self._caseless(system, code):
             report.add("unknown-code", (path, "code", None), f"{system} has no such code")
         elif system == SCT and not SCT_EXPRESSION.fullmatch(code):
             report.add("code-form", (path, "code", None), "no SNOMED CT identifier or expression")
@@ -126,6 +128,13 @@ class Terminology:
             report.add("code-form", (path, "code", None), "no LOINC code")
         elif len(self._right) < REMEMBERED:
             self._right.add(pair)
+
+    def _caseless(self, system: str, code: str) -> bool:
+        """Whether a code system that minds no case has a code in another one."""
+        if system not in CASELESS:
+            return False
+        wanted = code.casefold()
+        return any(known.casefold() == wanted for known in self.systems[system])
 
     def concept(self, value: dict[str, Any], path: Path, report: Report) -> None:
         """Tell codings of a CodeableConcept that name a system that we know and no code of it."""

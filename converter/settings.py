@@ -18,7 +18,9 @@ __all__ = [
     "DeliverySettings",
     "DestinationSettings",
     "IdentitySettings",
+    "ListenSettings",
     "LogSettings",
+    "PeerSettings",
     "parse_duration",
     "parse_size",
 ]
@@ -50,6 +52,8 @@ class ConvertSettings(_Settings, frozen=True):
     """``[convert]``: each key is the option of `dcm2fhir convert` with that name."""
 
     output: FilePath = ""
+    to: tuple[str, ...] = ()
+    """Base URLs, or names of ``[destinations]``."""
     format: Literal["json", "ndjson", "bundle"] = "json"
     bundle_type: Literal["transaction", "batch", "collection"] = "transaction"
     bundle_method: Literal["put", "create"] = "put"
@@ -131,6 +135,55 @@ class DestinationSettings(_Settings, frozen=True):
     """Largest body that the server takes; a larger one is not sent."""
 
 
+class PeerSettings(_Settings, frozen=True):
+    """``[listen.peers.NAME]``: a sender."""
+
+    ae_titles: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    """Addresses or networks that these titles may come from; empty: any that may connect."""
+    certificate: str = ""
+    """Common name or DNS name of the certificate that these titles need (mutual TLS)."""
+    authoritative: bool = False
+    """Whether a PatientID of this sender ends a conflict of patients without an operator."""
+
+
+class ListenSettings(_Settings, frozen=True):
+    """``[listen]``: each key is the option of `dcm2fhir listen` with that name; what is made of studies is ``[convert]``."""
+
+    ae_title: str = "DCM2FHIR"
+    port: NotNegative = 11112
+    bind: str = "127.0.0.1"
+    allow_calling_aet: tuple[str, ...] = ()
+    allow_ip: tuple[str, ...] = ()
+    require_called_aet: bool = False
+    open: bool = False
+    accept_private: bool = False
+    receivers: NotNegative = 0
+    """0: one a core, four at most."""
+    quiet_period: Duration = "60s"
+    quiet_cap: Duration = "15m"
+    max_associations: Positive = 100
+    max_associations_per_address: Positive = 50
+    max_pdu: Annotated[int, msgspec.Meta(ge=4096, le=16777216)] = 131072
+    max_message: Size = "4GiB"
+    """Bytes of one object; beyond, the association is aborted."""
+    network_timeout: Duration = "60s"
+    """Silence after which an association is ended."""
+    tls_cert: FilePath = ""
+    tls_key: FilePath = ""
+    tls_ca: FilePath = ""
+    http_port: NotNegative = 8080
+    state: FilePath = ""
+    """State file; default listen.db in $XDG_STATE_HOME/dcm2fhir."""
+    journal: FilePath = ""
+    disk_reserve: Size = "1GiB"
+    backlog_limit: Size = "4GiB"
+    """Bytes of journals that the store has not taken in; beyond, objects are refused."""
+    drain_timeout: Duration = "30s"
+    success_status: Literal["0x0000", "0xB006"] = "0x0000"
+    peers: dict[str, PeerSettings] = {}
+
+
 class IdentitySettings(_Settings, frozen=True):
     """``[identity]``."""
 
@@ -153,6 +206,7 @@ class Config(_Settings, frozen=True):
     delivery: DeliverySettings = DeliverySettings()
     destinations: dict[str, DestinationSettings] = {}
     identity: IdentitySettings = IdentitySettings()
+    listen: ListenSettings = ListenSettings()
     log: LogSettings = LogSettings()
     site: Site = Site()
 

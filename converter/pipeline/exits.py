@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Ending", "exit_code"]
 
+WAITING = ("not-delivered", "circuit-open")
+"""Reasons for which a study still waits in the outbox."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -30,13 +33,15 @@ class Ending:
 
 
 def exit_code(ending: Ending) -> int:
-    """Decide the exit code: 130, 5, 1, in that order; 4 where there was no DICOM at all.
+    """Decide the exit code: 130, 6, 5, 1, in that order; 4 where there was no DICOM at all.
 
-    Set-up (3), this machine (7) and network (6) end a run by an exception and are no part of this.
+    Set-up (3) and this machine (7) end a run by an exception and are no part of this.
     An input that should have been DICOM and could not be read is a failure, not an absence of DICOM.
     """
     if ending.interrupted:
         return 130
+    if any(ending.held.get(reason) for reason in WAITING):
+        return 6
     if ending.strict and ending.nonconforming:
         return 5
     if any(

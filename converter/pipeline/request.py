@@ -150,6 +150,9 @@ class Request:
     ownership: Literal["merge", "replace"] = "merge"
     profiles: Sequence[str] = ()
     """Canonicals that were asked for."""
+    deliver: Callable[[Any, Progress, Callable[[], bool]], None] | None = None
+    """Sends what was converted to FHIR servers, given the (kept) store; the run is then about the studies of
+    its inputs alone."""
     strict: bool = False
 
     @property

@@ -64,6 +64,8 @@ def _run(
         phase = "converting"
         if request.prune and store.kept:
             pruned = store.prune()
+        if request.deliver is not None:
+            store.narrow(pruned)
         convert_studies(request, store, progress, stop)
     if not stop:
         reduce_companions(request, store, stop)
@@ -77,6 +79,9 @@ def _run(
             request.sink.abort()
         else:
             outputs = request.sink.close()
+    if not stop and request.deliver is not None:
+        phase = "delivering"
+        request.deliver(store, progress, stop.__bool__)
     if not stop:
         phase = "done"
     return RunResult(

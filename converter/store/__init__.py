@@ -12,7 +12,7 @@ from converter.store.interface import (
     SkippedRow,
     StudyStore,
 )
-from converter.store.opening import open_kept, open_temporary
+from converter.store.opening import open_beside, open_kept, open_temporary
 
 __all__ = [
     "Companion",
@@ -23,6 +23,7 @@ __all__ = [
     "Part",
     "SkippedRow",
     "StudyStore",
+    "open_beside",
     "open_kept",
     "open_temporary",
 ]

@@ -72,7 +72,8 @@ _MIGRATIONS = {
         "CREATE INDEX outbox_study ON outbox (study_uid)",
         """CREATE TABLE destination (
             name TEXT PRIMARY KEY, server_ids INTEGER NOT NULL DEFAULT 0, circuit TEXT NOT NULL DEFAULT '',
-            probe_at REAL NOT NULL DEFAULT 0, paused_until REAL NOT NULL DEFAULT 0) WITHOUT ROWID""",
+            probe_at REAL NOT NULL DEFAULT 0, paused_until REAL NOT NULL DEFAULT 0,
+            settings TEXT NOT NULL DEFAULT '') WITHOUT ROWID""",
         """CREATE TABLE delivered_companion (
             destination TEXT NOT NULL, key TEXT NOT NULL, reference TEXT NOT NULL,
             PRIMARY KEY (destination, key)) WITHOUT ROWID""",

@@ -143,6 +143,9 @@ class StudyStore(Protocol):
             Studies that lost some, now or in an earlier run that did not come to `settle`.
         """
 
+    def narrow(self, more: Iterable[str] = ()) -> None:
+        """Let the rest of the run be about the studies of its inputs, and ``more`` (kept state)."""
+
     def settle(self) -> None:
         """Note that everything is written, so that nothing is left to shrink."""
 

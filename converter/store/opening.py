@@ -14,7 +14,7 @@ from converter.store.sqlite import SqliteStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["open_kept", "open_temporary"]
+__all__ = ["open_beside", "open_kept", "open_temporary"]
 
 
 def open_temporary() -> SqliteStore:
@@ -74,5 +74,38 @@ def open_kept(path: Path) -> SqliteStore:
                 "Name a --state that this user may write."
             ) from error
         store = SqliteStore(path, kept=True, scratch=scratch, on_close=lambda: None)
+        store.on_close = undo.pop_all().close
+        return store
+
+
+def open_beside(path: Path, *, sending: bool = False) -> SqliteStore:
+    """Open a state file that is there, for a short look or change beside whoever uses it.
+
+    Parameters
+    ----------
+    path : Path
+    sending : bool
+        To drain its outbox: senders may do so beside each other, and not beside a run.
+
+    Raises
+    ------
+    StoreError
+        It is not there, it cannot be used, or (sending) a run uses it.
+    """
+    refuse_network(path)
+    if not path.is_file():
+        raise StoreError(f"There is no state file {path}. Name one with --state.")
+    with ExitStack() as undo:
+        if sending:
+            try:
+                lock = Lock(path.with_name(path.name + ".lock"))
+            except OSError as error:
+                raise StoreError(f"The state file cannot be locked ({error.strerror}).") from error
+            undo.callback(lock.close)
+            if not lock.take(shared=True):
+                raise StoreError(
+                    "A run uses this state file, and delivers what it queues. Wait for it."
+                )
+        store = SqliteStore(path, kept=True, scratch=path.parent, on_close=lambda: None)
         store.on_close = undo.pop_all().close
         return store

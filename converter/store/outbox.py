@@ -120,7 +120,7 @@ class Outbox:
     def enqueue(self, destinations: Sequence[str], now: float, studies: Iterable[str]) -> None:
         """Want the studies delivered as they are now.
 
-        What is held back (two patients in it, say) is frozen, and thawed when it no longer is.
+        What is held back (two patients in it, say) is frozen, until it is wanted when it no longer is.
 
         Parameters
         ----------
@@ -143,11 +143,6 @@ class Outbox:
                         "since = CASE state WHEN 'due' THEN since ELSE ? END, state = 'due', reason = ''",
                         (name, now, now, uid, now, now),
                     )
-            db.execute(
-                "UPDATE outbox SET state = 'due', wanted = wanted + 1, attempts = 0, reason = '', "  # noqa: S608
-                f"next_attempt = ?, since = ? WHERE state = 'frozen' AND NOT {_FROZEN}",
-                (now, now),
-            )
             db.execute(
                 "UPDATE outbox SET state = 'frozen', lease = NULL, since = ?, reason = coalesce((SELECT "  # noqa: S608
                 "reason FROM held h WHERE h.study_uid = outbox.study_uid), 'patient-conflict') "
@@ -281,9 +276,26 @@ class Outbox:
         """Remember what was learnt of a destination."""
         with self._database.transaction() as db:
             db.execute(
-                "INSERT OR REPLACE INTO destination VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO destination (name, server_ids, circuit, probe_at, paused_until) "
+                "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET server_ids = excluded.server_ids, "
+                "circuit = excluded.circuit, probe_at = excluded.probe_at, "
+                "paused_until = excluded.paused_until",
                 (outlet.name, int(outlet.server_ids), *outlet[2:]),
             )
+
+    def configure(self, name: str, settings: str) -> None:
+        """Keep what the latest run was told about a destination, so that `send` does as it did."""
+        with self._database.transaction() as db:
+            db.execute(
+                "INSERT INTO destination (name, settings) VALUES (?, ?) "
+                "ON CONFLICT DO UPDATE SET settings = excluded.settings",
+                (name, settings),
+            )
+
+    def settings(self, name: str) -> str:
+        """What `configure` kept; empty where nothing was."""
+        row = self._one("SELECT settings FROM destination WHERE name = ?", (name,))
+        return str(row[0]) if row else ""
 
     def known(self, destination: str, keys: Iterable[str]) -> dict[str, str]:
         """``Type/id`` of ours to reference at the destination, of companions that stand there."""

@@ -26,10 +26,11 @@ class Lock:
             path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
         )
 
-    def take(self) -> bool:
-        """Take it, or say that another process holds it."""
+    def take(self, *, shared: bool = False) -> bool:
+        """Take it, or say that another process holds it; ``shared``: beside others who share it."""
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True

@@ -20,6 +20,14 @@ from converter.store.interface import (
     SkippedRow,
 )
 from converter.store.outbox import Outbox
+from converter.store.reads import (
+    PUBLISHED,
+    Reads,
+    decode_companion,
+    decode_converted,
+    decode_outcome,
+    meta,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,20 +39,10 @@ __all__ = ["SqliteStore"]
 PAGE = 200
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_converted = msgspec.msgpack.Decoder(Converted).decode
-_decode_companion = msgspec.msgpack.Decoder(Companion).decode
-_decode_outcome = msgspec.msgpack.Decoder(Outcome).decode
 _decode_issues = msgspec.msgpack.Decoder(list[Issue]).decode
-_decode_json = msgspec.json.Decoder(dict[str, Any]).decode
-
-_PUBLISHED = (
-    "EXISTS (SELECT 1 FROM converted c "
-    "WHERE c.study_uid = contribution.study_uid AND c.state = 'converted') "
-    "AND NOT EXISTS (SELECT 1 FROM held h WHERE h.study_uid = contribution.study_uid)"
-)
 
 
-class SqliteStore:
+class SqliteStore(Reads):
     """`StudyStore` in one SQLite file."""
 
     def __init__(
@@ -55,6 +53,7 @@ class SqliteStore:
         self._scratch = str(scratch)
         self._database = Database(path, kept=kept)
         self._run = 0
+        self._scope = ""
         self.outbox = Outbox(self._database)
 
     # inputs
@@ -66,7 +65,7 @@ class SqliteStore:
             db.execute("DELETE FROM remark")
             db.execute("DELETE FROM companion")
             db.execute("DELETE FROM outcome")
-            self._run = 1 + int(_meta(db, "run") or 0)
+            self._run = 1 + int(meta(db, "run") or 0)
             _set_meta(db, "run", str(self._run))
 
     def unchanged(self, files: Sequence[FileStamp], version: str) -> list[bool]:
@@ -143,7 +142,7 @@ class SqliteStore:
             ]:
                 changed |= forget(db, paths)
             touch(db, changed)
-            changed.update(filter(None, _meta(db, "pruned").split()))
+            changed.update(filter(None, meta(db, "pruned").split()))
             _set_meta(db, "pruned", " ".join(sorted(changed)))
         return sorted(changed)
 
@@ -174,7 +173,7 @@ class SqliteStore:
 
     def begin_converting(self, fingerprint: str) -> None:
         with self._database.transaction() as db:
-            if _meta(db, "fingerprint") != fingerprint:
+            if meta(db, "fingerprint") != fingerprint:
                 db.execute("DELETE FROM converted")
                 db.execute("DELETE FROM contribution")
                 db.execute("DELETE FROM skipped WHERE study_uid IS NOT NULL")
@@ -210,13 +209,14 @@ class SqliteStore:
 
     def converted(self) -> Iterator[Converted]:
         sql = (
-            "SELECT study_uid, data FROM converted WHERE study_uid > ? ORDER BY study_uid LIMIT 20"
+            "SELECT study_uid, data FROM converted WHERE study_uid > ? "  # noqa: S608
+            f"{self._in_scope()} ORDER BY study_uid LIMIT 20"
         )
         last = ""
         while page := self._all(sql, (last,)):
             for _, data in page:
                 with self._database.guard():
-                    item = _decode_converted(data)
+                    item = decode_converted(data)
                 yield item
             last = page[-1][0]
 
@@ -240,17 +240,6 @@ class SqliteStore:
         with self._database.guard():
             return _decode_issues(rows[0][0]) if rows else []
 
-    def conversion(self, study_uid: str) -> Converted | None:
-        """Conversion of one study, without contributions and duplicates."""
-        rows = self._all("SELECT data FROM converted WHERE study_uid = ?", (study_uid,))
-        with self._database.guard():
-            return _decode_converted(rows[0][0]) if rows else None
-
-    def fingerprint(self) -> str:
-        """By what rules and options the conversions were made."""
-        with self._database.guard():
-            return _meta(self._database.connection, "fingerprint")
-
     def hold(self, study_uids: Iterable[str], reason: str) -> None:
         with self._database.transaction() as db:
             db.executemany(
@@ -270,7 +259,7 @@ class SqliteStore:
         kind = "AND resource_type = ?" if resource_type else "AND ? = ''"
         sql = (
             "SELECT resource_type, resource_id FROM contribution "  # noqa: S608
-            f"WHERE (resource_type, resource_id) > (?, ?) {kind} AND {_PUBLISHED} "
+            f"WHERE (resource_type, resource_id) > (?, ?) {kind} {self._keys_in_scope()} AND {PUBLISHED} "
             "GROUP BY resource_type, resource_id HAVING count(DISTINCT study_uid) >= ? "
             f"ORDER BY resource_type, resource_id LIMIT {PAGE}"
         )
@@ -284,36 +273,12 @@ class SqliteStore:
         with self._database.transaction() as db:
             db.execute("DELETE FROM companion")
 
-    def contributed(self, study_uid: str) -> list[tuple[str, str]]:
-        """(type, id) of the resources that a study names."""
-        sql = "SELECT DISTINCT resource_type, resource_id FROM contribution WHERE study_uid = ? ORDER BY 1, 2"
-        return self._all(sql, (study_uid,))
-
-    def contributions_to(
-        self, resource_type: str, resource_id: str
-    ) -> list[tuple[str, dict[str, Any]]]:
-        """(study UID, resource) of every published study that contributes to one resource."""
-        sql = (
-            "SELECT study_uid, body FROM contribution "  # noqa: S608
-            f"WHERE resource_type = ? AND resource_id = ? AND {_PUBLISHED} ORDER BY study_uid, ordinal"
-        )
-        rows = self._all(sql, (resource_type, resource_id))
-        return [(uid, _decode_json(body)) for uid, body in rows]
-
     def save_companions(self, companions: Sequence[Companion]) -> None:
         with self._database.transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO companion VALUES (?, ?, ?)",
                 [(item.resource_type, item.resource_id, _encode(item)) for item in companions],
             )
-
-    def companion(self, resource_type: str, resource_id: str) -> dict[str, Any] | None:
-        rows = self._all(
-            "SELECT data FROM companion WHERE resource_type = ? AND resource_id = ?",
-            (resource_type, resource_id),
-        )
-        with self._database.guard():
-            return _decode_json(_decode_companion(rows[0][0]).resource) if rows else None
 
     def companions(self) -> Iterator[Companion]:
         sql = (
@@ -325,7 +290,7 @@ class SqliteStore:
         while page := self._all(sql, last):
             for _, _, data in page:
                 with self._database.guard():
-                    item = _decode_companion(data)
+                    item = decode_companion(data)
                 yield item
             last = page[-1][:2]
 
@@ -345,23 +310,28 @@ class SqliteStore:
         sql = "SELECT data FROM outcome ORDER BY study_uid = '', study_uid, resource_type, resource_id"
         with self._database.guard():
             for (data,) in self._database.connection.execute(sql):
-                yield _decode_outcome(data)
+                yield decode_outcome(data)
 
     def skipped(self) -> Iterator[SkippedRow]:
-        sql = "SELECT path, reason, detail FROM skipped ORDER BY path, reason, detail"
+        sql = (
+            f"SELECT path, reason, detail FROM skipped {self._skipped_in_scope()} "  # noqa: S608
+            "ORDER BY path, reason, detail"
+        )
         with self._database.guard():
             for row in self._database.connection.execute(sql):
                 yield SkippedRow(*row)
 
     def skipped_counts(self) -> dict[str, int]:
-        return dict(
-            self._all("SELECT reason, count(*) FROM skipped GROUP BY reason ORDER BY reason")
+        sql = (
+            f"SELECT reason, count(*) FROM skipped {self._skipped_in_scope()} "  # noqa: S608
+            "GROUP BY reason ORDER BY reason"
         )
+        return dict(self._all(sql))
 
     def totals(self) -> dict[str, int]:
         row = self._all(
-            "SELECT coalesce(sum(instances), 0), coalesce(sum(series), 0), count(*), "
-            "(SELECT count(*) FROM companion) FROM converted"
+            "SELECT coalesce(sum(instances), 0), coalesce(sum(series), 0), count(*), "  # noqa: S608
+            f"(SELECT count(*) FROM companion) FROM converted WHERE 1 {self._in_scope()}"
         )[0]
         return dict(zip(("instances", "series", "studies", "companions"), row, strict=True))
 
@@ -373,15 +343,6 @@ class SqliteStore:
             self._database.connection.close()
         finally:
             self.on_close()
-
-    def _all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        with self._database.guard():
-            return self._database.connection.execute(sql, parameters).fetchall()
-
-
-def _meta(db: Connection, key: str) -> str:
-    row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return str(row[0]) if row else ""
 
 
 def _set_meta(db: Connection, key: str, value: str) -> None:

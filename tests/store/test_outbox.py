@@ -149,6 +149,8 @@ def test_what_is_held_is_frozen_and_thaws(store):
     )
     store.begin_run()
     store.outbox.enqueue([HERE], 3.0, [])
+    assert store.outbox.waiting([HERE], 3.0)[HERE][0] == 1
+    store.outbox.enqueue([HERE], 3.0, ["1.1"])
     assert [row.study_uid for row in claim(store, now=3.0)] == ["1.1"]
 
 
@@ -181,8 +183,10 @@ def test_a_run_wants_only_what_its_inputs_hold(store):
 def test_what_is_learnt_of_a_destination_is_kept(store):
     outbox = store.outbox
     assert outbox.outlet(HERE) == Outlet(HERE)
+    outbox.configure(HERE, "{}")
     outbox.remember(Outlet(HERE, server_ids=True, circuit="HTTP 403", probe_at=5.0))
     assert outbox.outlet(HERE) == Outlet(HERE, True, "HTTP 403", 5.0, 0.0)
+    assert outbox.settings(HERE) == "{}"
     outbox.learn(HERE, {"Patient/a": "Patient/7", "Patient/b": "Patient/8"})
     outbox.learn(HERE, {"Patient/b": ""})
     assert outbox.known(HERE, ["Patient/a", "Patient/b"]) == {"Patient/a": "Patient/7"}

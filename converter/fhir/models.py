@@ -129,11 +129,11 @@ def paths(value: Any, path: str = "") -> Iterator[str]:
         for item in value:
             if isinstance(item, dict):
                 keys = tuple(item)
-                if keys in seen and not any(
-                    isinstance(held, (dict, list)) for held in item.values()
-                ):
-                    continue
-                if path.endswith(".instance") and keys in seen:
+                if keys in seen and (path.endswith(".instance") or not _nested(item)):
                     continue  # ten thousand of the like: one look is enough
                 seen.add(keys)
             yield from paths(item, path)
+
+
+def _nested(item: dict[str, Any]) -> bool:
+    return any(isinstance(held, (dict, list)) for held in item.values())

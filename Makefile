@@ -14,6 +14,7 @@ demo: $(VENV)/.installed
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -m judge tests/judge
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff check .
@@ -23,6 +24,7 @@ lint: $(VENV)/.tested
 docs: $(VENV)/.tested
 	$(BIN)/python -m tools.build_reasons
 	$(BIN)/python -m tools.build_mapping
+	$(BIN)/python -m tools.build_conformance
 	$(BIN)/python -m tools.update_shown
 
 clean:

@@ -50,8 +50,8 @@ class Builder:
             outcome = evaluate(self.rules, rule, ())
             agreed = Agreed(outcome.value, list(outcome.issues), outcome.keyword, outcome.code_row)
         else:
-            tally: Counter[Key] = Counter()
-            for series in members:
+            tally = members[0].tally(rule.tags) if members else Counter[Key]()
+            for series in members[1:]:
                 tally.update(series.tally(rule.tags))
             agreed = agree(self.rules, rule, tally, _examples(members, rule.tags))
         self.issues += agreed.issues
@@ -137,14 +137,17 @@ class Builder:
 
     def resolve(self, value: Any) -> Any:
         """References in a value as they are written: literal where the resource is made."""
+        kind = value.__class__
+        if kind is str or value is None:
+            return value
         if isinstance(value, Ref):
             return self.reference(value)
-        if isinstance(value, list):
+        if kind is list:
             return [one for item in value if (one := self.resolve(item)) is not None]
-        if isinstance(value, dict) and any(
-            isinstance(inner, Ref | dict | list) for inner in value.values()
-        ):
-            return {key: self.resolve(inner) for key, inner in value.items()}
+        if kind is dict:
+            for inner in value.values():
+                if inner.__class__ is not str:
+                    return {key: self.resolve(inner) for key, inner in value.items()}
         return value
 
     def reference(self, ref: Ref) -> dict[str, Any] | None:

@@ -148,6 +148,17 @@ def agree(
             )
     transform = TRANSFORMS.get(rule.transform)
     how = transform.agree if transform else "mode"
+    if how == "union" and len(outcomes) == 1:
+        # the same key always gives the same values: those of a study of one kind are made once
+        key = next(iter(outcomes))
+        memo = rules.memo.setdefault(f"{rule.path} united", {})
+        agreed = memo.get(key)
+        if agreed is None:
+            if len(memo) >= MEMO:
+                memo.clear()
+            settle = transform.settle if transform else None
+            agreed = memo[key] = _united(outcomes.items(), [], settle)
+        return Agreed(agreed.value, issues, agreed.keyword, agreed.code_row, agreed.key)
     if how == "union":
         return _united(outcomes.items(), issues, transform.settle if transform else None)
     if len(outcomes) == 1:

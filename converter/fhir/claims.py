@@ -91,10 +91,14 @@ def claims(
 
 
 def patient_claims(
-    patient: dict[str, Any], checker: Checker, profiles: Iterable[Profile]
+    patient: dict[str, Any],
+    checker: Checker,
+    profiles: Iterable[Profile],
+    *,
+    base: Sequence[Issue] | None = None,
 ) -> list[str]:
-    """Find the profiles that a Patient may claim."""
-    broken: bool | None = None
+    """Find the profiles that a Patient may claim; ``base`` is what `Checker.check` said of it, if known."""
+    broken: bool | None = None if base is None else _failed(base)
     canonicals: list[str] = []
     for profile in profiles:
         canonical = profile.claims.get("Patient")

@@ -88,11 +88,18 @@ class ShapeGuard:
 
     def __init__(self) -> None:
         self._seen: set[frozenset[str]] = set()
+        self._forms: set[Any] = set()
+        """Forms whose shape was seen: told sooner than a shape."""
 
     def issues(self, resource: dict[str, Any]) -> list[Issue]:
         """Refusals of fhir.resources, where the shape is new; else nothing."""
+        form = _form(resource)
+        if form in self._forms or len(self._seen) >= SHAPES:
+            return []
+        if len(self._forms) < SHAPES:
+            self._forms.add(form)
         shape = frozenset(paths(resource))
-        if shape in self._seen or len(self._seen) >= SHAPES:
+        if shape in self._seen:
             return []
         self._seen.add(shape)
         return model_issues(self._smaller(resource))
@@ -104,6 +111,36 @@ class ShapeGuard:
         if resource.get("resourceType") != "ImagingStudy" or not isinstance(series, list):
             return resource
         return {**resource, "series": [_sampled(item) for item in series]}
+
+
+def _form(value: Any) -> Any:
+    """Property names and how they nest: resources of one form have one shape."""
+    if value.__class__ is dict:
+        kind = value.get("resourceType")
+        return (kind if kind.__class__ is str else None), *[
+            (key, _form(_of_each_kind(held) if key == "instance" else held))
+            if held.__class__ in _NESTS
+            else key
+            for key, held in value.items()
+        ]
+    if len(value) == 1:
+        held = value[0]
+        return (_form(held),) if held.__class__ in _NESTS else ()
+    return frozenset(_form(held) for held in value if held.__class__ in _NESTS)
+
+
+def _of_each_kind(instances: Any) -> Any:
+    """Instances with other property names than those before: as `paths`, one look is enough."""
+    if instances.__class__ is not list:
+        return instances
+    return list(
+        {
+            tuple(item) if isinstance(item, dict) else (): item for item in reversed(instances)
+        }.values()
+    )
+
+
+_NESTS = frozenset({dict, list})
 
 
 def _sampled(series: Any) -> Any:

@@ -73,9 +73,16 @@ def make_private_folder(folder: Path) -> None:
 
 def create(path: Path) -> BinaryIO:
     """Open a new file, 0600; a leftover of that name goes, a symbolic link is never followed."""
-    path.unlink(missing_ok=True)
+    return os.fdopen(_create(os.fspath(path)), "w+b")
+
+
+def _create(path: str) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags, FILE_MODE), "w+b")
+    try:
+        return os.open(path, flags, FILE_MODE)
+    except FileExistsError:
+        os.unlink(path)  # noqa: PTH108  a path object for each resource costs more than it gives
+        return os.open(path, flags, FILE_MODE)
 
 
 def sync_folder(folder: Path) -> None:
@@ -87,18 +94,28 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, temporary: Path, data: bytes, *, durable: bool = False) -> None:
+def replace_file(
+    path: str | os.PathLike[str],
+    temporary: str | os.PathLike[str],
+    data: bytes,
+    *,
+    durable: bool = False,
+) -> None:
     """Write a file by way of a temporary one in its folder, so that no reader sees a part of it."""
     try:
-        with create(temporary) as file:
-            file.write(data)
-            file.flush()
+        descriptor = _create(os.fspath(temporary))
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
             if durable:
-                os.fsync(file.fileno())
-        temporary.replace(path)
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)  # noqa: PTH105
     except BaseException:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            os.unlink(temporary)  # noqa: PTH108
         raise
 
 

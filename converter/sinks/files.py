@@ -58,12 +58,12 @@ def read_standing(folder: Path, resource_type: str, resource_id: str) -> Json | 
     SinkError
         The file is there and cannot be read, or is no such resource.
     """
-    path = folder / relative_path(resource_type, resource_id)
+    path = f"{os.fspath(folder)}/{relative_path(resource_type, resource_id)}"
     fault = (
         f"A {resource_type} that stands in {folder} cannot be read: look at it, and move it away."
     )
     try:
-        resource = orjson.loads(path.read_bytes())
+        resource = orjson.loads(_content(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -94,6 +94,7 @@ class FileSink:
         self.pretty = pretty
         self.durable = durable
         self._folders: set[str] = set()
+        self._root = os.fspath(folder)
         if folder.exists() and not folder.is_dir():
             raise SinkError(f"{folder} is a file: --format json wants a folder.")
         with guarded(folder):
@@ -120,15 +121,16 @@ class FileSink:
         """Write a resource; a file that holds the same bytes is left alone."""
         resource_type = str(resource.get("resourceType", ""))
         relative = relative_path(resource_type, str(resource.get("id", "")))
-        path = self.folder / relative
+        path = f"{self._root}/{relative}"
         data = encode(resource, pretty=self.pretty)
         uid = study_uid(resource) if resource_type == "ImagingStudy" else ""
         with guarded(self.folder, uid):
             if resource_type not in self._folders:
-                make_private_folder(path.parent)
+                make_private_folder(self.folder / resource_type)
                 self._folders.add(resource_type)
             if not _holds(path, data):
-                replace_file(path, path.parent / TEMPORARY, data, durable=self.durable)
+                temporary = f"{self._root}/{resource_type}/{TEMPORARY}"
+                replace_file(path, temporary, data, durable=self.durable)
         return relative
 
     def close(self) -> list[str]:
@@ -148,8 +150,13 @@ class FileSink:
         self._lock.release()
 
 
-def _holds(path: Path, data: bytes) -> bool:
+def _holds(path: str, data: bytes) -> bool:
     try:
-        return path.stat().st_size == len(data) and path.read_bytes() == data
+        return os.stat(path).st_size == len(data) and _content(path) == data  # noqa: PTH116
     except FileNotFoundError:
         return False
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read()

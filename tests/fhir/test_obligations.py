@@ -31,8 +31,6 @@ ALWAYS = {
 """Always there, and why."""
 NEVER = {
     "ImagingStudy.series.endpoint": "the service of the study serves its series: ImagingStudy.endpoint says it once",
-    "Patient.telecom": "not read: an imaging study needs no telephone number of its patient",
-    "Patient.address": "not read: an imaging study needs no address of its patient",
     "Patient.generalPractitioner": "DICOM does not have it",
 }
 """Never there, and why."""

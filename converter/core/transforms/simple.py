@@ -134,6 +134,12 @@ def title(call: Call) -> str | None:
     return call.view.text(call.keyword, "\\") or None
 
 
+@transform("phones", "ContactPoint")
+def phones(call: Call) -> list[dict[str, str]] | None:
+    """Telephone numbers, each as it is written."""
+    return [{"system": "phone", "value": one} for one in call.view.strings(call.keyword)] or None
+
+
 @transform("wadoBase", "url")
 def wado_base(call: Call) -> str | None:
     """Base URL of a DICOMweb service: RetrieveURL up to ``/studies``."""

@@ -162,6 +162,13 @@ REASONS: dict[str, Reason] = {
         "One patient key with two different people behind it: the studies are held.",
         "Find out which record is right.",
     ),
+    "patient-unconfirmed": Reason(
+        "held",
+        True,
+        "The study held two patients and holds one since an object came again; a person must confirm it.",
+        "Say whose study it is: `dcm2fhir studies resolve`.",
+    ),
+    "excluded": Reason("held", False, "An operator excluded it.", "`dcm2fhir studies include`."),
     "subject-mismatch": Reason(
         "held",
         True,

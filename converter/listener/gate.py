@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from converter.listener.stream import Stream
+from converter.listener.tls import Certificates
 from converter.listener.wire import MAX_ASSOCIATE, Interruption, plausible_request
 
 __all__ = ["Arrival", "Gate"]
@@ -56,7 +57,7 @@ class Gate:
         Takes the number of a connection that never asked, and why.
     timeout : float
         Seconds that a peer has for its request (and for the handshake).
-    tls : SSLContext, optional
+    tls : Certificates, optional
     most : int
         Connections that are watched; beyond, the oldest goes.
     """
@@ -67,7 +68,7 @@ class Gate:
         dropped: Callable[[int, str], None],
         *,
         timeout: float,
-        tls: ssl.SSLContext | None = None,
+        tls: Certificates | None = None,
         most: int = 512,
     ) -> None:
         self._admit = admit
@@ -195,7 +196,7 @@ class Gate:
         sock = arrival.sock
         try:
             sock.settimeout(max(0.1, arrival.deadline - time.monotonic()))
-            sock = self._tls.wrap_socket(sock, server_side=True)
+            sock = self._tls.context().wrap_socket(sock, server_side=True)
             arrival.sock = sock
             arrival.certificate = sock.getpeercert()
             stream = Stream(sock)

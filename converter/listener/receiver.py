@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import ssl
 import threading
 from collections import Counter
 from pathlib import Path
@@ -23,6 +22,7 @@ from converter.listener.policy import FULL, VERIFICATION, Rejection, acceptable,
 from converter.listener.status import Answer
 from converter.listener.storing import Connection, Guard, Storer, Whole
 from converter.listener.stream import Stream
+from converter.listener.tls import Certificates
 from converter.listener.wire import Command
 
 __all__ = ["Receiver"]
@@ -49,11 +49,11 @@ class Receiver:
     settings : ReceiverSettings
     journal : Journal or None
         ``None``: nothing is kept (measuring only).
-    tls : SSLContext, optional
+    tls : Certificates, optional
     """
 
     def __init__(
-        self, settings: ReceiverSettings, journal: Journal | None, tls: ssl.SSLContext | None = None
+        self, settings: ReceiverSettings, journal: Journal | None, tls: Certificates | None = None
     ) -> None:
         private.quiet_library()
         self.missing = private.check_names() if settings.fast else []

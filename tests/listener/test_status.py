@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from converter.core.reasons import REASONS
@@ -36,3 +38,10 @@ def test_the_documented_sub_codes_are_distinct():
     assert of_reason("inflate-limit").code == 0xC021
     assert of_reason("truncated-header").code == 0xC001
     assert of_reason("a new reason").code == 0xC000
+
+
+def test_the_conformance_statement_holds_the_table():
+    page = Path(__file__).parents[2] / "docs" / "dicom-conformance-statement.md"
+    text = page.read_text(encoding="utf-8")
+    for answer in STATUSES.values():
+        assert f"| 0x{answer.code:04X} | {answer.meaning} |" in text

@@ -1,0 +1,242 @@
+"""``dcm2fhir studies``: what the daemon's store holds, and what an operator says about it."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from converter.cli.common import Command, configuration, option, usage, verbosity
+from converter.cli.output import table
+from converter.cli.places import state_folder
+from converter.errors import ConfigurationError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from converter.listener.desk import Desk, StudyRow
+
+__all__ = ["studies"]
+
+STATES = ("receiving", "settled", "published", "conflict", "held", "excluded")
+
+
+@click.group()
+def studies() -> None:
+    """See and steer what the daemon received.
+
+    Conflicts, exclusions, publishing again. Each command is a short transaction beside the running daemon, which takes up what it says within a second.
+    """
+
+
+def place(function: Any) -> Any:
+    """Add ``--state`` and ``--config``."""
+    for decorate in (
+        verbosity,
+        option("--config", "config_file", metavar="FILE", help="Configuration file."),
+        option("--state", metavar="FILE", help="State file of the daemon (default: its own)."),
+    ):
+        function = decorate(function)
+    return function
+
+
+@contextmanager
+def opened(state: str | None, config_file: str | None) -> Iterator[Desk]:
+    """Open the ledger of the daemon's state file."""
+    from converter.listener.desk import Desk
+
+    loaded = configuration(config_file, {"listen.state": state})
+    path = Path(loaded.config.listen.state or state_folder() / "listen.db")
+    if not path.is_file():
+        raise ConfigurationError(f"there is no state file {path}: name it with --state.")
+    with closing(Desk(path)) as ledger:
+        yield ledger
+
+
+def when(moment: float) -> str:
+    """Moment in UTC."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def age(moment: float) -> str:
+    """How long ago, in one unit."""
+    seconds = max(0, int(time.time() - moment))
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+@studies.command(
+    "list", cls=Command, examples="dcm2fhir studies list\ndcm2fhir studies list --state-is conflict"
+)
+@option("--state-is", type=click.Choice(STATES), help="Only studies in this state.")
+@place
+def list_(state: str | None, config_file: str | None, state_is: str | None, **_: Any) -> None:
+    """List studies, those that wait for a person first: UID, state, revision, instances, reason, age."""
+    with opened(state, config_file) as ledger:
+        table(
+            ("study", "state", "revision", "published", "instances", "reason", "age"),
+            [
+                (
+                    row.study_uid,
+                    row.state,
+                    str(row.revision),
+                    str(row.published),
+                    str(row.instances),
+                    row.reason,
+                    age(row.last_change),
+                )
+                for row in ledger.studies(state_is or "")
+            ],
+        )
+
+
+def _one(ledger: Desk, uid: str) -> StudyRow:
+    row = ledger.study(uid)
+    if row is None:
+        raise usage(f"no study {uid} was received; `dcm2fhir studies list` shows all.")
+    return row
+
+
+@studies.command(cls=Command, examples="dcm2fhir studies show 1.2.3 --patients")
+@click.argument("uid")
+@option("--patients", is_flag=True, help="Also the patient identifiers in it: patient data.")
+@place
+def show(uid: str, state: str | None, config_file: str | None, patients: bool, **_: Any) -> None:
+    """Show one study."""
+    from converter.listener.writer import log_name
+
+    with opened(state, config_file) as ledger:
+        row = _one(ledger, uid)
+        rows = [
+            ("study", row.study_uid),
+            ("in log lines", log_name(row.study_uid)),
+            ("state", row.state),
+            ("reason", row.reason),
+            ("revision", str(row.revision)),
+            ("published revision", str(row.published)),
+            ("resource", f"ImagingStudy/{row.resource_id}" if row.resource_id else ""),
+            ("instances", str(row.instances)),
+            ("left out by resolution", str(row.left_out)),
+            ("first unpublished change", when(row.first_change)),
+            ("last change", when(row.last_change)),
+            ("findings", ", ".join(row.findings)),
+        ]
+        rows += [("sender", f"{name} ({count})") for name, count in ledger.senders(uid)]
+        if patients:
+            rows += [
+                ("patient", f"{patient or '(none)'}{'|' + issuer if issuer else ''} ({count})")
+                for patient, issuer, count in ledger.patients(uid)
+            ]
+        table(("", ""), rows)
+
+
+@studies.command(
+    cls=Command,
+    examples="dcm2fhir studies resolve 1.2.3 --patient 123456\ndcm2fhir studies resolve 1.2.3 --patient '123456|HOSPITAL'",
+)
+@click.argument("uid")
+@option(
+    "--patient",
+    metavar="ID[|ISSUER]",
+    required=True,
+    help="PatientID as received, and its issuer where that is what differs.",
+)
+@place
+def resolve(uid: str, state: str | None, config_file: str | None, patient: str, **_: Any) -> None:
+    """Say whose study it is. Instances of others are kept and counted, and never published."""
+    identity, bar, issuer = patient.partition("|")
+    with opened(state, config_file) as ledger:
+        _one(ledger, uid)
+        if not ledger.resolve(uid, identity.strip(), issuer.strip() if bar else None, time.time()):
+            raise usage(
+                "that study has no instance of that patient; see `studies show --patients`."
+            )
+    click.echo("resolved; it is published next", err=True)
+
+
+@studies.command(cls=Command, examples="dcm2fhir studies exclude 1.2.3")
+@click.argument("uid")
+@place
+def exclude(uid: str, state: str | None, config_file: str | None, **_: Any) -> None:
+    """Publish a study no more; what is published stays as it is."""
+    with opened(state, config_file) as ledger:
+        _one(ledger, uid)
+        ledger.exclude(uid, time.time())
+    click.echo("excluded; `studies include` undoes it", err=True)
+
+
+@studies.command(cls=Command, examples="dcm2fhir studies include 1.2.3")
+@click.argument("uid")
+@place
+def include(uid: str, state: str | None, config_file: str | None, **_: Any) -> None:
+    """Undo an exclusion."""
+    with opened(state, config_file) as ledger:
+        _one(ledger, uid)
+        ledger.exclude(uid, time.time(), undo=True)
+    click.echo("included again", err=True)
+
+
+@studies.command(
+    cls=Command, examples="dcm2fhir studies republish 1.2.3\ndcm2fhir studies republish --all"
+)
+@click.argument("uid", required=False)
+@option("--all", "all_", is_flag=True, help="All published studies, after a change of the mapping.")
+@place
+def republish(
+    uid: str | None, state: str | None, config_file: str | None, all_: bool, **_: Any
+) -> None:
+    """Have a study published again as it is."""
+    if bool(uid) == all_:
+        raise usage("Name one study, or --all.")
+    with opened(state, config_file) as ledger:
+        uids = [row.study_uid for row in ledger.studies("published")] if uid is None else [uid]
+        for one in uids:
+            if uid is not None:
+                _one(ledger, one)
+            ledger.republish(one, time.time())
+    click.echo(f"studies to be published again: {len(uids)}", err=True)
+
+
+@studies.command(cls=Command, examples="dcm2fhir studies purge --older-than 90d")
+@option(
+    "--older-than", metavar="TIME", required=True, help="Such as 90d or 12h: since the last change."
+)
+@place
+def purge(older_than: str, state: str | None, config_file: str | None, **_: Any) -> None:
+    """Drop the headers of published studies; identity and digest stay, and what is published too."""
+    from converter.settings import parse_duration
+
+    try:
+        days = older_than.endswith("d") and older_than[:-1].isascii() and older_than[:-1].isdigit()
+        seconds = int(older_than[:-1]) * 86400.0 if days else parse_duration(older_than)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--older-than") from error
+    with opened(state, config_file) as ledger:
+        studies_, instances = ledger.purge(time.time() - seconds)
+    click.echo(f"purged: {studies_} studies, {instances} instances", err=True)
+
+
+@studies.command(cls=Command, examples="dcm2fhir studies backup /var/backups/listen-copy.db")
+@click.argument("file", type=click.Path(path_type=Path))
+@place
+def backup(file: Path, state: str | None, config_file: str | None, **_: Any) -> None:
+    """Copy the state file while the daemon runs; it holds patient data (mode 0600)."""
+    if file.exists():
+        raise usage(f"{file} is there already: name another file.")
+    before = os.umask(0o077)
+    try:
+        with opened(state, config_file) as ledger:
+            ledger.backup(file)
+    except StoreError:
+        file.unlink(missing_ok=True)
+        raise
+    finally:
+        os.umask(before)
+    click.echo(f"copied to {file}", err=True)

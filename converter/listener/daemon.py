@@ -1,0 +1,369 @@
+"""The supervisor: binds, accepts, passes connections on; takes in journals, settles studies and publishes them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from converter.core.settle import Settler
+from converter.errors import StoreError
+from converter.listener.board import Board
+from converter.listener.control import Close, Drain, ReceiverSettings, flat
+from converter.listener.ledger import Ledger
+from converter.listener.policy import refuse_exposure
+from converter.listener.pool import Receivers
+from converter.listener.publisher import MOST, Publisher
+from converter.listener.starting import DaemonSettings, bind, serve_http, take_locks
+from converter.listener.tls import server_context
+from converter.listener.writer import Writer, receiver_folders
+from converter.pipeline import Request
+
+__all__ = ["Daemon"]
+
+logger = logging.getLogger("converter.listener")
+TICK = 0.05
+RESTART = 1.0
+"""Seconds between starts of a receiver that dies at once."""
+AFTER_CLOSE = 2.0
+
+
+class Daemon:
+    """One daemon.
+
+    Parameters
+    ----------
+    settings : DaemonSettings
+    request : Request
+        Rules, parts, check and sink of the publications.
+    enqueue : callable, optional
+        Told of published studies, for delivery.
+    say : callable
+        Prints the line that tells where it listens.
+    """
+
+    def __init__(
+        self,
+        settings: DaemonSettings,
+        request: Request,
+        *,
+        enqueue: Callable[[Sequence[str]], None] | None = None,
+        say: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._request = request
+        self._enqueue = enqueue
+        self._say = say
+        self._stack = ExitStack()
+        self._board = Board(settings.journal, settings.disk_reserve)
+        self._settler = Settler(settings.quiet_period, settings.quiet_cap)
+        self._settling = threading.Lock()
+        self._carried: frozenset[str] = frozenset()
+        self._stopping = threading.Event()
+        self._epoch = 0
+        self._local: tuple[Any, ...] = (settings.bind, settings.port)
+        self._receivers = Receivers(self._receiver, settings.policy, self._board.receiver)
+        self._restarts: dict[int, float] = {}
+        self._signals = 0
+        self._broken = False
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT; give the exit code.
+
+        Raises
+        ------
+        ConfigurationError, StoreError
+            It cannot start.
+        """
+        settings = self._settings
+        refuse_exposure(
+            settings.bind, settings.policy, mutual_tls=bool(settings.tls_ca), open_=settings.open
+        )
+        if settings.tls_cert:
+            server_context(settings.tls_cert, settings.tls_key, settings.tls_ca)
+        with self._stack:
+            take_locks(settings, self._stack)
+            listening = bind(settings, self._stack)
+            self._local = listening.getsockname()
+            web = serve_http(settings, self._board, self._stack)
+            self._recover()
+            wake = self._catch_signals()
+            self._start(web)
+            try:
+                return self._serve(listening, wake)
+            finally:
+                self._receivers.kill()  # whatever they acknowledged is in their journals
+
+    # starting
+
+    def _recover(self) -> None:
+        """Take in what an earlier run acknowledged, and have its dirty studies settle anew."""
+        settings = self._settings
+        ledger = Ledger(settings.state)
+        try:
+            self._epoch = ledger.next_epoch()
+            writer = Writer(ledger, lambda _study, _state: None, settings.policy.authoritative)
+            taken = writer.recover(settings.journal)
+            writer.close()
+            if taken:
+                logger.info("taken in from an earlier run: %d records", taken)
+            now, wall = time.monotonic(), time.time()
+            for study, state, first in ledger.unpublished():
+                if state == "receiving":
+                    self._settler.changed(study, now, first=now - max(0.0, wall - first))
+        finally:
+            ledger.close()
+
+    def _receiver(self, index: int) -> ReceiverSettings:
+        settings = self._settings
+        return ReceiverSettings(
+            index=index,
+            epoch=self._epoch,
+            journal=str(settings.journal / f"r{index}"),
+            wanted=flat(self._request.wanted),
+            policy=settings.policy,
+            max_pdu=settings.max_pdu,
+            max_message=settings.max_message,
+            network_timeout=settings.network_timeout,
+            disk_reserve=settings.disk_reserve,
+            backlog_limit=settings.backlog_limit,
+            success=settings.success,
+            fast=settings.fast,
+            tls_cert=settings.tls_cert,
+            tls_key=settings.tls_key,
+            tls_ca=settings.tls_ca,
+            local=self._local[:2],
+        )
+
+    def _catch_signals(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        ours.setblocking(False)
+        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+
+        def handle(_number: int, _frame: Any) -> None:
+            self._signals += 1
+            if self._signals > 1:
+                self._receivers.kill()
+                os._exit(130)
+
+        before = {n: signal.signal(n, handle) for n in (signal.SIGTERM, signal.SIGINT)}
+
+        def restore() -> None:
+            signal.set_wakeup_fd(-1)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            ours.close()
+            theirs.close()
+
+        self._stack.callback(restore)
+        return ours
+
+    def _start(self, web: Any) -> None:
+        settings = self._settings
+        count = settings.receivers or Receivers.default_count()
+        self._stack.callback(self._receivers.kill)
+        for index in range(count):
+            self._receivers.start(index)
+        deadline = time.monotonic() + 60
+        for receiver in self._receivers.running.values():
+            while not receiver.ready:
+                if time.monotonic() > deadline or not self._receivers.hear(receiver):
+                    raise StoreError("A receiver process does not start; look at the lines above.")
+        self._board.running = count
+        self._board.bound = True
+        threads = [
+            threading.Thread(target=self._guarded, args=(self._write,), name="writer"),
+            threading.Thread(target=self._guarded, args=(self._publish,), name="publisher"),
+        ]
+        for thread in threads:
+            thread.start()
+
+        def join() -> None:
+            self._stopping.set()
+            for thread in threads:
+                thread.join()
+
+        self._stack.callback(join)
+        host, port = self._local[:2]
+        name = f"[{host}]" if ":" in host else host
+        self._say(
+            f"listening {settings.policy.ae_title}@{name}:{port}, http://127.0.0.1:{web.server_port}"
+        )
+        logger.info(
+            "storage level 0: header attributes are kept, pixel data is not; never a modality's only destination"
+        )
+
+    # serving
+
+    def _serve(self, listening: socket.socket, wake: socket.socket) -> int:
+        selector = selectors.DefaultSelector()
+        self._stack.callback(selector.close)
+        selector.register(listening, selectors.EVENT_READ, "accept")
+        selector.register(wake, selectors.EVENT_READ, "wake")
+        for receiver in self._receivers.running.values():
+            selector.register(receiver.channel, selectors.EVENT_READ, receiver)
+        drain_until = 0.0
+        closing_until = 0.0
+        accepting = True
+        while True:
+            for key, _ in selector.select(0.25):
+                if key.data == "accept":
+                    self._accept(listening)
+                elif key.data == "wake":
+                    with suppress(BlockingIOError):
+                        wake.recv(64)
+                elif not self._receivers.hear(key.data):
+                    self._lost(selector, key.data, draining=bool(drain_until))
+            if self._broken:
+                return 70
+            self._look()
+            self._revive(selector, draining=bool(drain_until))
+            now = time.monotonic()
+            if self._signals and not drain_until:
+                selector.unregister(listening)
+                listening.close()
+                accepting = False
+                self._board.bound, self._board.draining = False, True
+                self._receivers.tell(Drain())
+                drain_until = now + self._settings.drain_timeout
+                logger.info("draining: %d associations are open", self._board.associations)
+            elif accepting and self._receivers.full == (listening in _watched(selector)):
+                # At the limit the next one waits in the system's queue, which a sender takes better than a refusal.
+                if self._receivers.full:
+                    selector.unregister(listening)
+                else:
+                    selector.register(listening, selectors.EVENT_READ, "accept")
+            if drain_until and all(r.taken for r in self._receivers.running.values()):
+                return 0
+            if drain_until and now > drain_until and not closing_until:
+                self._receivers.tell(Close())
+                closing_until = now + AFTER_CLOSE
+            if closing_until and now > closing_until:
+                logger.warning(
+                    "the drain time is over: %d associations are cut", self._board.associations
+                )
+                return 0
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(64):
+            try:
+                sock, remote = listening.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                logger.warning(
+                    "a connection could not be accepted: %s", os.strerror(error.errno or 0)
+                )
+                return
+            self._receivers.accept(sock, remote)
+            if self._receivers.full:
+                return
+
+    def _look(self) -> None:
+        held = list(self._receivers.open())
+        self._carried = frozenset(study for _, _, study in held if study)
+        self._board.associations = len(held)
+        self._board.beat("accepting")
+        for name, number in self._receivers.counts.items():
+            self._board.count(name, number)
+        self._receivers.counts.clear()
+
+    def _lost(self, selector: selectors.BaseSelector, receiver: Any, *, draining: bool) -> None:
+        selector.unregister(receiver.channel)
+        self._receivers.ended(receiver)
+        self._board.receiver_ended(receiver.index)
+        self._board.running = len(self._receivers.running)
+        if not draining:
+            self._board.count("restarts")
+            logger.error("receiver %d ended; it is started again", receiver.index)
+            self._restarts[receiver.index] = time.monotonic() + RESTART
+
+    def _revive(self, selector: selectors.BaseSelector, *, draining: bool) -> None:
+        if draining:
+            return
+        for index, at in list(self._restarts.items()):
+            if time.monotonic() >= at:
+                del self._restarts[index]
+                receiver = self._receivers.start(index)
+                selector.register(receiver.channel, selectors.EVENT_READ, receiver)
+                self._board.running = len(self._receivers.running)
+
+    # the other threads
+
+    def _write(self) -> None:
+        """Take in journals as long as there is something in them."""
+        ledger = Ledger(self._settings.state)
+        writer = Writer(ledger, self._changed, self._settings.policy.authoritative)
+        next_totals = 0.0
+        try:
+            while True:
+                last = self._stopping.is_set()
+                fault = ""
+                taken = 0
+                try:
+                    taken = writer.ingest(receiver_folders(self._settings.journal))
+                    if time.monotonic() >= next_totals or last:
+                        next_totals = time.monotonic() + 1.0
+                        self._board.set_totals(writer.counts, ledger.counts())
+                        self._board.oldest = ledger.oldest_unpublished()
+                except (StoreError, OSError) as error:
+                    fault = "the study store cannot be written"
+                    logger.error("%s: %s", fault, type(error).__name__)  # noqa: TRY400
+                self._board.beat("writer", fault)
+                if last and not taken:
+                    return
+                if not taken:
+                    self._stopping.wait(1.0 if fault else TICK)
+        finally:
+            writer.close()
+            ledger.close()
+
+    def _changed(self, study: str, state: str) -> None:
+        with self._settling:
+            if state == "receiving":
+                self._settler.changed(study, time.monotonic())
+            else:
+                self._settler.done(study)
+
+    def _publish(self) -> None:
+        """Publish what is quiet, at its cap, or asked for."""
+        publisher = Publisher(self._settings.state, self._request, self._enqueue)
+        try:
+            while not self._stopping.wait(TICK * 2):
+                now = time.monotonic()
+                with self._settling:
+                    # Taken out first: what comes while they are published starts its timer anew.
+                    due = self._settler.due(now, self._carried)[:MOST]
+                    for study in due:
+                        self._settler.done(study)
+                publisher.round(due)
+                if publisher.fault:
+                    self._board.count("publish.failures")
+                    with self._settling:
+                        for study in due:
+                            self._settler.changed(study, now)
+                self._board.beat("publisher", publisher.fault)
+                if publisher.fault:
+                    self._stopping.wait(1.0)
+        finally:
+            publisher.close()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """End the daemon when a part of it ends by a fault: half a daemon would acknowledge for nobody."""
+        try:
+            work()
+        except Exception as error:
+            logger.exception("a part of the daemon failed: %s", type(error).__name__)
+            self._broken = True
+
+
+def _watched(selector: selectors.BaseSelector) -> list[Any]:
+    return [key.fileobj for key in selector.get_map().values()]

@@ -1,0 +1,136 @@
+"""What an operator sees of the ledger, and may say: resolve, exclude, republish, purge, backup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any, NamedTuple
+
+import msgspec
+
+from converter.listener.ledger import LIVE, Ledger
+
+__all__ = ["Desk", "StudyRow"]
+
+_words = msgspec.msgpack.Decoder(list[str]).decode
+
+
+class StudyRow(NamedTuple):
+    """One study, as ``studies list`` shows it."""
+
+    study_uid: str
+    state: str
+    reason: str
+    revision: int
+    published: int
+    first_change: float
+    last_change: float
+    instances: int
+    left_out: int
+    """Instances of other patients than the one that the study was resolved to."""
+    resource_id: str
+    findings: list[str]
+
+
+class Desk(Ledger):
+    """The ledger with an operator before it: each command is one short transaction beside the daemon."""
+
+    def studies(self, state: str = "") -> list[StudyRow]:
+        """All studies, or those in one state; those that wait for a person first."""
+        return self._rows("WHERE s.state = ? OR ? = ''", (state, state))
+
+    def study(self, study_uid: str) -> StudyRow | None:
+        """One study."""
+        return next(iter(self._rows("WHERE s.study_uid = ?", (study_uid,))), None)
+
+    def _rows(self, where: str, parameters: tuple[Any, ...]) -> list[StudyRow]:
+        rows = self.all(
+            "SELECT s.study_uid, s.state, s.reason, s.revision, s.published, s.first_change, "  # noqa: S608
+            f"s.last_change, count(i.sop_uid), count(i.sop_uid) - coalesce(sum({LIVE}), 0), "
+            "s.resource_id, s.findings FROM received_study s LEFT JOIN received_instance i "
+            f"USING (study_uid) {where} GROUP BY s.study_uid "
+            "ORDER BY s.state NOT IN ('conflict', 'held'), s.last_change DESC, s.study_uid",
+            parameters,
+        )
+        return [StudyRow._make((*row[:-1], _words(row[-1]))) for row in rows]
+
+    def senders(self, study_uid: str) -> list[tuple[str, int]]:
+        """(AE title, instances) of a study."""
+        return self.all(
+            "SELECT calling, count(*) FROM received_instance WHERE study_uid = ? GROUP BY 1 ORDER BY 1",
+            (study_uid,),
+        )
+
+    def patients(self, study_uid: str) -> list[tuple[str, str, int]]:
+        """(PatientID, issuer, instances) of a study: patient data, for an operator who asks for it."""
+        return self.all(
+            "SELECT patient, coalesce(nullif(issuer, ''), universal), count(*) FROM received_instance "
+            "WHERE study_uid = ? GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
+            (study_uid,),
+        )
+
+    def resolve(self, study_uid: str, patient: str, issuer: str | None, now: float) -> bool:
+        """Say whose study it is; whether there is such a study with such a patient."""
+        with self.database.transaction() as db:
+            known = db.execute(
+                "SELECT 1 FROM received_instance WHERE study_uid = ? AND patient = ? "
+                "AND (? IS NULL OR issuer = ? OR universal = ?)",
+                (study_uid, patient, issuer, issuer, issuer),
+            ).fetchone()
+            if known is None:
+                return False
+            db.execute(
+                "UPDATE received_study SET rule_patient = ?, rule_issuer = ? WHERE study_uid = ?",
+                (patient, issuer, study_uid),
+            )
+            self._again(db, study_uid, now)
+        return True
+
+    def exclude(self, study_uid: str, now: float, *, undo: bool = False) -> bool:
+        """Publish a study no more, or again."""
+        with self.database.transaction() as db:
+            found = db.execute(
+                "UPDATE received_study SET excluded = ? WHERE study_uid = ?", (not undo, study_uid)
+            ).rowcount
+            if found:
+                self._again(db, study_uid, now)
+        return bool(found)
+
+    def republish(self, study_uid: str, now: float) -> bool:
+        """Have a study published again as it is."""
+        with self.database.transaction() as db:
+            found = db.execute(
+                "SELECT 1 FROM received_study WHERE study_uid = ?", (study_uid,)
+            ).fetchone()
+            if found:
+                self._again(db, study_uid, now)
+        return found is not None
+
+    def _again(self, db: Connection, uid: str, now: float) -> None:
+        if self.judge(db, uid, now) == "receiving":
+            db.execute("UPDATE received_study SET state = 'settled' WHERE study_uid = ?", (uid,))
+
+    def purge(self, before: float) -> tuple[int, int]:
+        """Drop the headers of published studies that changed last before a time; (studies, instances)."""
+        with self.database.transaction() as db:
+            uids = [
+                row[0]
+                for row in db.execute(
+                    "SELECT study_uid FROM received_study s WHERE state = 'published' AND last_change < ? "
+                    "AND EXISTS (SELECT 1 FROM received_instance i WHERE i.study_uid = s.study_uid "
+                    "AND header IS NOT NULL)",
+                    (before,),
+                )
+            ]
+            instances = 0
+            for uid in uids:
+                instances += db.execute(
+                    "UPDATE received_instance SET header = NULL WHERE study_uid = ? AND header IS NOT NULL",
+                    (uid,),
+                ).rowcount
+        return len(uids), instances
+
+    def backup(self, target: Path) -> None:
+        """Copy the state file while it is in use."""
+        with self.database.guard():
+            self.database.connection.execute("VACUUM INTO ?", (str(target),))

@@ -1,0 +1,308 @@
+"""What was received, study by study: instances, revisions and states, in tables of their own in the state file.
+
+A study is ``receiving``, ``settled``, ``published``, and back to ``receiving`` when an instance comes; beside these
+``conflict`` (two patients), ``held`` and ``excluded``. Its revision counts what changed it; it is published when
+``published`` has caught up. Nothing is removed but by an operator (`converter.listener.desk`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any, NamedTuple
+
+import msgspec
+
+from converter.core.dictionary import tag_of
+from converter.core.header import SPECIFIC_CHARACTER_SET, Header, digest, items
+from converter.core.study import Block, pack
+from converter.core.text import charset_of
+from converter.core.values import strings
+from converter.listener.record import Received
+from converter.store.database import Database
+
+__all__ = ["LIVE", "Ingested", "Ledger", "study_blocks"]
+
+CHUNK = 1000
+"""Instances of one block."""
+
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS received_instance (
+        study_uid TEXT NOT NULL, sop_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
+        epoch INTEGER NOT NULL, stamp INTEGER NOT NULL, digest BLOB NOT NULL,
+        patient TEXT NOT NULL, issuer TEXT NOT NULL, universal TEXT NOT NULL,
+        calling TEXT NOT NULL, findings BLOB NOT NULL, header BLOB,
+        PRIMARY KEY (study_uid, sop_uid))""",
+    """CREATE TABLE IF NOT EXISTS received_study (
+        study_uid TEXT PRIMARY KEY, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
+        revision INTEGER NOT NULL DEFAULT 0, published INTEGER NOT NULL DEFAULT 0,
+        first_change REAL NOT NULL, last_change REAL NOT NULL,
+        excluded INTEGER NOT NULL DEFAULT 0, conflicted INTEGER NOT NULL DEFAULT 0,
+        rule_patient TEXT, rule_issuer TEXT,
+        resource_id TEXT NOT NULL DEFAULT '', findings BLOB NOT NULL DEFAULT x'90') WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS received_study_state ON received_study (state)",
+    "CREATE INDEX IF NOT EXISTS sop_converted ON sop (converted_id)",
+)
+
+_PATIENT_ID = tag_of("PatientID") or 0
+_ISSUER = tag_of("IssuerOfPatientID") or 0
+_QUALIFIERS = tag_of("IssuerOfPatientIDQualifiersSequence") or 0
+_UNIVERSAL = tag_of("UniversalEntityID") or 0
+
+_encode = msgspec.msgpack.Encoder().encode
+_header = msgspec.msgpack.Decoder(dict[int, bytes]).decode
+_words = msgspec.msgpack.Decoder(list[str]).decode
+
+
+class Ingested(NamedTuple):
+    """What a batch of the journal changed."""
+
+    changed: dict[str, str]
+    """Study to its state."""
+    counts: Counter[str]
+    """``new``, ``same``, ``changed``, ``known`` (read from the journal before)."""
+    replaced: list[tuple[str, str, str]]
+    """(study UID, digest before, digest after) of each replacement."""
+
+
+def _keys(header: Header) -> tuple[str, str, str]:
+    """PatientID, issuer and universal id of an issuer, as the engine compares them."""
+    held = header.get(SPECIFIC_CHARACTER_SET)
+    charset = charset_of({SPECIFIC_CHARACTER_SET: held} if held else {})
+
+    def text(value: bytes | None) -> str:
+        return "\\".join(strings(value, "LO", charset).values) if value else ""
+
+    universal = next((item.get(_UNIVERSAL) for item in items(header.get(_QUALIFIERS))), None)
+    return text(header.get(_PATIENT_ID)), text(header.get(_ISSUER)), text(universal)
+
+
+LIVE = (
+    "(s.rule_patient IS NULL OR ((i.patient IN ('', s.rule_patient)) "
+    "AND (s.rule_issuer IS NULL OR i.issuer IN ('', s.rule_issuer) OR i.universal = s.rule_issuer)))"
+)
+"""Instances that count, where an operator said whose study it is."""
+
+
+def study_blocks(db: Connection, study_uid: str) -> Iterator[Block]:
+    """Blocks of what is live in a study, in the order of series and SOP Instance UID."""
+    rows = db.execute(
+        "SELECT i.series_uid, i.sop_uid, i.header, i.findings FROM received_instance i "  # noqa: S608
+        "JOIN received_study s USING (study_uid) "
+        f"WHERE i.study_uid = ? AND i.header IS NOT NULL AND {LIVE} ORDER BY i.series_uid, i.sop_uid",
+        (study_uid,),
+    )
+    held: list[tuple[str, Header, str, Sequence[str]]] = []
+    series = ""
+    for series_uid, sop_uid, header, findings in rows:
+        if held and (series_uid != series or len(held) >= CHUNK):
+            yield pack(study_uid, series, held)
+            held = []
+        series = series_uid
+        held.append((sop_uid, _header(header), "", _words(findings)))
+    if held:
+        yield pack(study_uid, series, held)
+
+
+class Ledger:
+    """The tables of one state file; one object a thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.database = Database(path, kept=True)
+        with self.database.transaction() as db:
+            for statement in _SCHEMA:
+                db.execute(statement)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.database.connection.close()
+
+    def next_epoch(self) -> int:
+        """Begin a run of the daemon; give its number."""
+        with self.database.transaction() as db:
+            row = db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+            epoch = 1 + int(row[0] if row else 0)
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (str(epoch),))
+        return epoch
+
+    # receiving
+
+    def ingest(
+        self, batch: Sequence[tuple[int, Received]], now: float, authoritative: Iterable[str] = ()
+    ) -> Ingested:
+        """Take in a batch of (epoch, instance), in one transaction; doing it twice changes nothing.
+
+        Of two copies of one instance the later stands, by epoch and stamp.
+        """
+        counts: Counter[str] = Counter()
+        touched: dict[str, set[str]] = {}
+        replaced: list[tuple[str, str, str]] = []
+        with self.database.transaction() as db:
+            for epoch, one in batch:
+                kind, before = self._put(db, epoch, one)
+                counts[kind] += 1
+                if kind in {"new", "changed"}:
+                    touched.setdefault(one.study_instance_uid, set()).add(one.calling)
+                if kind == "changed":
+                    after = digest(one.header).hex()
+                    replaced.append((one.study_instance_uid, before.hex(), after))
+            believed = set(authoritative)
+            states = {
+                uid: self.judge(db, uid, now, confirmed=senders <= believed and bool(senders))
+                for uid, senders in touched.items()
+            }
+        return Ingested(states, counts, replaced)
+
+    def _put(self, db: Connection, epoch: int, one: Received) -> tuple[str, bytes]:
+        key = (one.study_instance_uid, one.sop_instance_uid)
+        held = db.execute(
+            "SELECT epoch, stamp, digest, series_uid, header IS NULL FROM received_instance "
+            "WHERE study_uid = ? AND sop_uid = ?",
+            key,
+        ).fetchone()
+        if held is not None and (held[0], held[1]) >= (epoch, one.stamp):
+            return "known", b""
+        made = digest(one.header)
+        if held is not None and held[2] == made and held[3] == one.series_instance_uid:
+            db.execute(
+                "UPDATE received_instance SET epoch = ?, stamp = ? WHERE study_uid = ? AND sop_uid = ?",
+                (epoch, one.stamp, *key),
+            )
+            return "same", b""
+        db.execute(
+            "INSERT OR REPLACE INTO received_instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *key,
+                one.series_instance_uid,
+                epoch,
+                one.stamp,
+                made,
+                *_keys(one.header),
+                one.calling,
+                _encode(one.findings),
+                _encode(one.header),
+            ),
+        )
+        return ("new", b"") if held is None else ("changed", bytes(held[2]))
+
+    def judge(self, db: Connection, uid: str, now: float, *, confirmed: bool = False) -> str:
+        """Count a change of a study, and compute its state anew."""
+        db.execute(
+            "INSERT INTO received_study (study_uid, state, revision, first_change, last_change) "
+            "VALUES (?, 'receiving', 1, ?, ?) ON CONFLICT DO UPDATE SET revision = revision + 1, "
+            "last_change = excluded.last_change, first_change = "
+            "CASE WHEN published >= revision THEN excluded.first_change ELSE first_change END",
+            (uid, now, now),
+        )
+        excluded, conflicted, rule = db.execute(
+            "SELECT excluded, conflicted, rule_patient FROM received_study WHERE study_uid = ?",
+            (uid,),
+        ).fetchone()
+        reason = ""
+        if excluded:
+            state = "excluded"
+        elif rule is None and self._two_patients(db, uid):
+            state, reason, conflicted = "conflict", "patient-conflict", 1
+        elif rule is None and conflicted and not confirmed:
+            state, reason = "held", "patient-unconfirmed"
+        else:
+            state, conflicted = "receiving", 0
+        db.execute(
+            "UPDATE received_study SET state = ?, reason = ?, conflicted = ? WHERE study_uid = ?",
+            (state, reason, conflicted, uid),
+        )
+        self._hold(db, uid, reason if state != "excluded" else "excluded", now)
+        return state
+
+    @staticmethod
+    def _hold(db: Connection, uid: str, reason: str, now: float) -> None:
+        """Hold a study back from every destination, or no longer; what is published stays as it is."""
+        db.execute("DELETE FROM held WHERE study_uid = ?", (uid,))
+        if reason:
+            db.execute("INSERT INTO held VALUES (?, ?)", (uid, reason))
+            db.execute(
+                "UPDATE outbox SET state = 'frozen', lease = NULL, since = ?, reason = ? "
+                "WHERE study_uid = ? AND state <> 'frozen'",
+                (now, reason, uid),
+            )
+
+    @staticmethod
+    def _two_patients(db: Connection, uid: str) -> bool:
+        row = db.execute(
+            "SELECT count(DISTINCT nullif(patient, '')), count(DISTINCT nullif(issuer, '')), "
+            "count(DISTINCT nullif(universal, '')) FROM received_instance WHERE study_uid = ?",
+            (uid,),
+        ).fetchone()
+        return int(max(row)) > 1
+
+    # publishing
+
+    def unpublished(self) -> list[tuple[str, str, float]]:
+        """(study UID, state, time of its first change) of what is to be published."""
+        return self.all(
+            "SELECT study_uid, state, first_change FROM received_study "
+            "WHERE state IN ('receiving', 'settled') ORDER BY first_change, study_uid"
+        )
+
+    def settle(self, study_uids: Iterable[str]) -> dict[str, int]:
+        """Mark studies as settled; give the revision of those that are to be published."""
+        found = {}
+        with self.database.transaction() as db:
+            for uid in study_uids:
+                db.execute(
+                    "UPDATE received_study SET state = 'settled' "
+                    "WHERE study_uid = ? AND state = 'receiving'",
+                    (uid,),
+                )
+                row = db.execute(
+                    "SELECT revision FROM received_study WHERE study_uid = ? AND state = 'settled'",
+                    (uid,),
+                ).fetchone()
+                if row is not None:
+                    found[uid] = int(row[0])
+        return found
+
+    def published(
+        self,
+        study_uid: str,
+        revision: int,
+        state: str,
+        reason: str,
+        resource_id: str,
+        findings: Iterable[str],
+    ) -> bool:
+        """Note what became of a study at a revision; whether nothing came meanwhile."""
+        with self.database.transaction() as db:
+            count = db.execute(
+                "UPDATE received_study SET state = ?, reason = ? "
+                "WHERE study_uid = ? AND revision = ? AND state = 'settled'",
+                (state, reason, study_uid, revision),
+            ).rowcount
+            if state == "published":
+                db.execute(
+                    "UPDATE received_study SET published = ?, resource_id = ?, findings = ?, first_change = "
+                    "CASE WHEN revision > ? THEN last_change ELSE first_change END WHERE study_uid = ?",
+                    (revision, resource_id, _encode(sorted(set(findings))), revision, study_uid),
+                )
+        return bool(count)
+
+    def counts(self) -> dict[str, int]:
+        """Studies by state, and instances."""
+        found = {f"studies.{s}": n for s, n in self.all(
+            "SELECT state, count(*) FROM received_study GROUP BY state")}  # fmt: skip
+        found["instances"] = self.all("SELECT count(*) FROM received_instance")[0][0]
+        return found
+
+    def oldest_unpublished(self) -> float:
+        """Seconds since 1970 of the first change that is not published; 0 where all are."""
+        row = self.all(
+            "SELECT min(first_change) FROM received_study WHERE state IN ('receiving', 'settled')"
+        )[0]
+        return float(row[0] or 0.0)
+
+    def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """Rows of a query."""
+        with self.database.guard():
+            return self.database.connection.execute(sql, parameters).fetchall()

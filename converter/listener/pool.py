@@ -1,0 +1,185 @@
+"""The receivers of one port: who runs, who is least busy, who carries what."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from converter.listener.control import (
+    Close,
+    Connect,
+    Drain,
+    Log,
+    Message,
+    Ready,
+    ReceiverSettings,
+    State,
+    receive,
+    send,
+)
+from converter.listener.policy import Policy
+
+__all__ = ["ReceiverProcess", "Receivers"]
+
+logger = logging.getLogger("converter.listener")
+
+
+@dataclass(slots=True)
+class ReceiverProcess:
+    """One receiver, as the supervisor knows it."""
+
+    index: int
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+    ready: bool = False
+    taken: bool = False
+    connections: dict[int, str] = field(default_factory=dict)
+    """Number to address of what was passed to it and has not ended."""
+    open: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+class Receivers:
+    """Starts receivers, passes connections, hears what they say.
+
+    Parameters
+    ----------
+    settings : callable
+        Gives the `ReceiverSettings` of an index.
+    policy : Policy
+    told : callable
+        Told of a receiver's counts: ``(index, counts)``.
+    """
+
+    def __init__(
+        self,
+        settings: Callable[[int], ReceiverSettings],
+        policy: Policy,
+        told: Callable[[int, dict[str, int]], None],
+    ) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._told = told
+        self._number = 0
+        self.running: dict[int, ReceiverProcess] = {}
+        self.counts: Counter[str] = Counter()
+
+    def start(self, index: int) -> ReceiverProcess:
+        """Start one."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            process = subprocess.Popen(  # noqa: S603  our own interpreter and module
+                [sys.executable, "-m", "converter.listener.process", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        ours.settimeout(5.0)  # of a receiver that takes nothing
+        ours.send(msgspec.msgpack.encode(self._settings(index)))
+        started = self.running[index] = ReceiverProcess(index, process, ours)
+        return started
+
+    def hear(self, receiver: ReceiverProcess) -> bool:
+        """Take one message; ``False`` where the receiver has gone."""
+        try:
+            got = receive(receiver.channel)
+        except OSError:
+            got = None
+        if got is None:
+            return False
+        self._take(receiver, got[0])
+        return True
+
+    def _take(self, receiver: ReceiverProcess, message: Message) -> None:
+        if isinstance(message, Ready):
+            receiver.ready = True
+            if message.missing:
+                logger.warning(
+                    "this pynetdicom is not known (%s missing): receiving on its own slower path",
+                    ", ".join(message.missing),
+                )
+        elif isinstance(message, State):
+            receiver.open = message.open
+            receiver.taken = message.taken
+            for number in message.ended:
+                receiver.connections.pop(number, None)
+            self._told(receiver.index, message.counts)
+        elif isinstance(message, Log):
+            logger.log(message.level, "receiver %d: %s", receiver.index, message.text)
+
+    def ended(self, receiver: ReceiverProcess) -> None:
+        """Forget a receiver that has gone."""
+        receiver.channel.close()
+        with suppress(subprocess.TimeoutExpired):
+            receiver.process.wait(5)
+        if receiver.process.poll() is None:
+            receiver.process.kill()
+            receiver.process.wait()
+        del self.running[receiver.index]
+
+    def open(self) -> Iterator[tuple[int, str, str]]:
+        """(number, address, study) of all associations."""
+        for receiver in self.running.values():
+            yield from receiver.open
+
+    @property
+    def full(self) -> bool:
+        """Whether the next connection has to wait in the system's queue: too many are open, or no receiver runs."""
+        total = sum(len(receiver.connections) for receiver in self.running.values())
+        ready = any(receiver.ready for receiver in self.running.values())
+        return not ready or total >= self._policy.max_sockets
+
+    def accept(self, sock: socket.socket, remote: tuple[Any, ...]) -> None:
+        """Take a connection: refuse its address, or pass it to the least busy receiver."""
+        address = str(remote[0])
+        if not self._policy.admits(address):
+            self.counts["dropped.address"] += 1
+            sock.close()
+            return
+        ready = [receiver for receiver in self.running.values() if receiver.ready]
+        if not ready:
+            sock.close()
+            self.counts["dropped.no-receiver"] += 1
+            return
+        associations = list(self.open())
+        same = sum(1 for _, held, _ in associations if held == address)
+        over = (
+            len(associations) >= self._policy.max_associations
+            or same >= self._policy.max_per_address
+        )
+        receiver = min(ready, key=lambda one: (len(one.connections), one.index))
+        self._number += 1
+        receiver.connections[self._number] = address
+        try:
+            send(receiver.channel, Connect(self._number, remote, over), sock)
+        except OSError:
+            receiver.connections.pop(self._number, None)
+            self.counts["dropped.no-receiver"] += 1
+        finally:
+            sock.close()
+
+    def tell(self, message: Drain | Close) -> None:
+        """Tell all."""
+        for receiver in self.running.values():
+            with suppress(OSError):
+                send(receiver.channel, message)
+
+    def kill(self) -> None:
+        """End all at once."""
+        for receiver in list(self.running.values()):
+            receiver.process.kill()
+            self.ended(receiver)
+
+    @staticmethod
+    def default_count() -> int:
+        """How many receivers a machine gets: one a core, four at most."""
+        return max(1, min(4, len(os.sched_getaffinity(0))))

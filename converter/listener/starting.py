@@ -1,0 +1,113 @@
+"""How the daemon is set up, and what it takes hold of before it starts: locks, ports."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from converter.errors import ConfigurationError, StoreError
+from converter.listener.board import Board
+from converter.listener.http import serve
+from converter.listener.policy import Policy
+from converter.store.place import Lock, refuse_network
+
+__all__ = ["DaemonSettings", "bind", "serve_http", "take_locks"]
+
+
+class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the daemon runs."""
+
+    bind: str = "127.0.0.1"
+    port: int = 11112
+    http_port: int = 8080
+    state: Path
+    journal: Path
+    policy: Policy = Policy()
+    open: bool = False
+    receivers: int = 0
+    quiet_period: float = 60.0
+    quiet_cap: float = 900.0
+    drain_timeout: float = 30.0
+    disk_reserve: int = 1 << 30
+    backlog_limit: int = 4 << 30
+    max_pdu: int = 131072
+    max_message: int = 4 << 30
+    network_timeout: float = 60.0
+    success: str = "success"
+    fast: bool = True
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_ca: str = ""
+
+
+def take_locks(settings: DaemonSettings, stack: ExitStack) -> None:
+    """Take the locks of the state file and of the journal folder.
+
+    Raises
+    ------
+    StoreError
+        Another process holds one; it is named.
+    """
+    refuse_network(settings.state)
+    for folder in (settings.state.parent, settings.journal):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"The folder {folder} cannot be made ({error.strerror}).") from error
+    for path in (
+        settings.state.with_name(settings.state.name + ".lock"),
+        settings.journal / "daemon.lock",
+    ):
+        try:
+            lock = Lock(path)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be locked ({error.strerror}).") from error
+        stack.callback(lock.close)
+        if not lock.take():
+            raise StoreError(
+                f"Another dcm2fhir holds {path}. End it, or name another --state and --journal."
+            )
+    with suppress(FileExistsError):
+        os.close(os.open(settings.state, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def bind(settings: DaemonSettings, stack: ExitStack) -> socket.socket:
+    """Listen: once, and without SO_REUSEPORT, so that nobody joins the port unseen.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    try:
+        family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+        listening = socket.create_server((settings.bind, settings.port), family=family, backlog=512)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {settings.bind} port {settings.port}: {error.strerror or error}"
+        ) from error
+    stack.callback(listening.close)
+    listening.setblocking(False)
+    return listening
+
+
+def serve_http(settings: DaemonSettings, board: Board, stack: ExitStack) -> Any:
+    """Serve health and metrics on loopback.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    try:
+        web = serve(("127.0.0.1", settings.http_port), board)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on 127.0.0.1 port {settings.http_port} (--http-port): {error.strerror}"
+        ) from error
+    stack.callback(web.server_close)
+    stack.callback(web.shutdown)
+    return web

@@ -1,0 +1,190 @@
+"""The one writer: takes in what the receivers' journals hold, in batches, and deletes what is taken in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from converter.errors import StoreError
+from converter.listener.journal import Tail, lock_folder, segments
+from converter.listener.ledger import Ledger
+from converter.listener.record import Received, unpack_received
+
+__all__ = ["Writer", "log_name", "receiver_folders"]
+
+BATCH = 2 << 20
+"""Bytes of the journals that one transaction takes in."""
+KEPT_TORN = 4
+logger = logging.getLogger("converter.listener")
+
+
+def receiver_folders(journal: Path) -> list[Path]:
+    """Folders of receivers, of this run and of earlier ones."""
+    return sorted(path for path in journal.glob("r[0-9]*") if path.is_dir())
+
+
+class Writer:
+    """Ingests journals into the ledger.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    changed : callable
+        Told of each study that changed, with its state and its last connections: ``(study, state)``.
+    authoritative : callable
+        Whether a sender (AE title) ends a conflict of patients.
+    clock : callable
+        Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        changed: Callable[[str, str], None],
+        authoritative: Callable[[str], bool],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._ledger = ledger
+        self._changed = changed
+        self._authoritative = authoritative
+        self._clock = clock
+        self._tails: dict[Path, Tail] = {}
+        self.counts: Counter[str] = Counter()
+
+    def ingest(self, folders: Iterable[Path], *, finished: bool = False) -> int:
+        """Take in what is there; give the number of records.
+
+        Parameters
+        ----------
+        folders : iterable of Path
+        finished : bool
+            Nobody appends any more, so the last segment goes as well.
+
+        Raises
+        ------
+        StoreError
+            The store cannot take it now; nothing is lost, the next call tries again.
+        """
+        batch: list[tuple[int, Received]] = []
+        reading: list[tuple[Tail, int]] = []
+        over: list[tuple[Path, Tail]] = []
+        size = 0
+        for folder in folders:
+            found = segments(folder)
+            last = found[-1][0] if found else 0
+            for number, path in found:
+                if size >= BATCH:
+                    break
+                tail = self._tail(path)
+                reading.append((tail, tail.offset))
+                while size < BATCH and (payloads := tail.read()):
+                    size += sum(map(len, payloads))
+                    batch += [(tail.epoch, one) for one in map(self._unpack, payloads) if one]
+                if size < BATCH and (finished or number < last):
+                    over.append((path, tail))
+        if batch:
+            # Of two copies that came on two associations the later must come later here as well.
+            batch.sort(key=lambda item: (item[0], item[1].stamp))
+            try:
+                self._take(batch)
+            except BaseException:
+                for tail, offset in reading:
+                    tail.offset = offset
+                raise
+        for path, tail in over:
+            self._delete(path, tail)
+        return len(batch)
+
+    def _take(self, batch: list[tuple[int, Received]]) -> None:
+        senders = {one.calling for _, one in batch}
+        believed = {name for name in senders if self._authoritative(name)}
+        done = self._ledger.ingest(batch, self._clock(), believed)
+        self.counts.update(done.counts)
+        for study, before, after in done.replaced:
+            logger.info(
+                "an instance of study %s was replaced: digest %s by %s",
+                log_name(study),
+                before,
+                after,
+            )
+        for study, state in done.changed.items():
+            if state == "conflict":
+                logger.warning("study %s holds two patients: it is held back", log_name(study))
+            self._changed(study, state)
+
+    def _unpack(self, payload: bytes) -> Received | None:
+        try:
+            return unpack_received(payload)
+        except msgspec.MsgspecError:
+            self.counts["unreadable"] += 1
+            logger.error("a record of the journal is of another version and was left out")  # noqa: TRY400
+            return None
+
+    def _tail(self, path: Path) -> Tail:
+        tail = self._tails.get(path)
+        if tail is None:
+            tail = self._tails[path] = Tail(path)
+        return tail
+
+    def _delete(self, path: Path, tail: Tail) -> None:
+        torn = not tail.known or tail.torn()
+        tail.close()
+        del self._tails[path]
+        if torn:
+            # Cut where its writer died. It was never acknowledged, but nobody is to take our word for it.
+            logger.warning("the journal %s/%s ends in a torn record", path.parent.name, path.name)
+            path.rename(path.with_suffix(".torn"))
+            for old in sorted(path.parent.glob("*.torn"))[:-KEPT_TORN]:
+                old.unlink()
+        else:
+            path.unlink()
+
+    def recover(self, journal: Path, *, patience: float = 10.0) -> int:
+        """Take in what an earlier run left.
+
+        Raises
+        ------
+        StoreError
+            A receiver of an earlier run does not end.
+        """
+        count = 0
+        for folder in receiver_folders(journal):
+            deadline = time.monotonic() + patience
+            while True:
+                try:
+                    lock = lock_folder(folder)
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise StoreError(
+                            f"A receiver of an earlier run still holds {folder}: end that process."
+                        ) from None
+                    time.sleep(0.02)
+                else:
+                    break
+            try:
+                for left in folder.glob("*.new"):
+                    left.unlink()
+                while taken := self.ingest([folder], finished=True):
+                    count += taken
+            finally:
+                os.close(lock)
+        return count
+
+    def close(self) -> None:
+        """Close all files."""
+        for tail in self._tails.values():
+            tail.close()
+        self._tails.clear()
+
+
+def log_name(study_uid: str) -> str:
+    """A study in a log line: enough to find it with ``studies list``, too little to be an identifier."""
+    from hashlib import blake2b
+
+    return blake2b(study_uid.encode(), digest_size=4).hexdigest()

@@ -1,0 +1,411 @@
+"""``dcm2fhir listen`` as a process: from C-STORE to a published study, restarts, operators, limits, endings."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import threading
+import time
+
+import pytest
+
+from tools.dicom_sender import CT, EXPLICIT, IMPLICIT, VERIFICATION, Gone, Rejected, Sender
+from tools.make_hostile import CANARY, CANARY_YEAR, make, make_good
+
+
+def send(daemon, *objects, **association):
+    with Sender(daemon.port).associate(**association) as sender:
+        statuses = [sender.store(data, uid).status for data, uid in objects]
+        sender.release()
+    return statuses
+
+
+@pytest.fixture
+def instance(make_dicom):
+    """A data set and its SOP Instance UID."""
+
+    def make_one(study, number=1, **attributes):
+        uid = f"{study}.1.{number}"
+        whole = make_dicom(study=study, sop=uid, number=str(number), **attributes)
+        return whole[144 + int.from_bytes(whole[140:144], "little") :], uid
+
+    return make_one
+
+
+def test_a_study_is_published_when_it_is_quiet_and_again_when_an_instance_comes(daemon, instance):
+    running = daemon()
+    assert send(running, *[instance("1.2.3", n) for n in (1, 2, 3)]) == [0, 0, 0]
+    (study,) = running.published(1)
+    assert study["identifier"][0]["value"] == "urn:oid:1.2.3"
+    assert study["numberOfInstances"] == 3
+    (patient,) = running.until(lambda: running.resources("Patient"))
+    assert study["subject"]["reference"] == f"Patient/{patient['id']}"
+    send(running, instance("1.2.3", 4))
+    (later,) = running.published(1, 4)
+    assert later["id"] == study["id"]
+    running.end()
+    assert "drain" in running.text()
+    for path in [
+        running.state,
+        *running.out.rglob("*.json"),
+        *running.state.parent.rglob("*.journal"),
+    ]:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(running.state.parent.stat().st_mode) == 0o700
+
+
+def test_an_open_association_holds_its_study_back_until_the_cap(daemon, instance):
+    running = daemon("--quiet-period", "1s", "--quiet-cap", "4s")
+    with Sender(running.port).associate() as sender:
+        data, uid = instance("1.2.3")
+        begin = time.monotonic()
+        assert sender.store(data, uid).status == 0
+        send(running, instance("1.2.4"))
+        (other,) = running.published(1)
+        assert other["identifier"][0]["value"] == "urn:oid:1.2.4"
+        running.published(2)
+        assert 3.5 < time.monotonic() - begin < 9
+        sender.release()
+
+
+def test_what_was_acknowledged_is_published_after_a_kill(daemon, instance):
+    running = daemon("--quiet-period", "1h")
+    assert send(running, *[instance("1.2.3", n) for n in range(1, 20)]) == [0] * 19
+    running.kill()
+    again = daemon()
+    assert again.published(1)[0]["numberOfInstances"] == 19
+    again.end()
+
+
+def test_disorder_and_repetition_change_nothing(daemon, instance, tmp_path):
+    studies = [f"1.2.{number}" for number in range(5)]
+    objects = [instance(study, number) for study in studies for number in range(1, 21)]
+    running = daemon()
+    send(running, *objects)
+    running.published(5, 100)
+    running.until(lambda: running.metric('studies{state="published"}') == 5)
+    expected = {path.name: path.read_bytes() for path in running.out.rglob("*.json")}
+    running.end()
+    order = random.Random(1)
+    shuffled = [one for one in objects for _ in range(order.randint(1, 3))]
+    order.shuffle(shuffled)
+    other_folder = tmp_path / "other"
+    other_folder.mkdir()
+    other = daemon(folder=other_folder)
+    threads = [threading.Thread(target=send, args=(other, *shuffled[n::10])) for n in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    other.published(5, 100)
+
+    def same():
+        return {path.name: path.read_bytes() for path in other.out.rglob("*.json")} == expected
+
+    other.until(same)
+    other.until(lambda: other.metric('instances_total{kind="same"}') == len(shuffled) - 100)
+    assert other.metric('instances_total{kind="new"}') == 100
+    assert other.metric('instances_total{kind="same"}') == len(shuffled) - 100
+    other.end()
+
+
+def test_two_patients_are_published_for_nobody_until_an_operator_says_whose_it_is(daemon, instance):
+    running = daemon()
+    send(running, instance("1.2.3", 1), instance("1.2.3", 2))
+    before = running.published(1)
+    send(running, instance("1.2.3", 3, patient="P2"))
+    running.until(lambda: running.metric('studies{state="conflict"}') == 1)
+    assert "1.2.3\tconflict\t2\t1\t3\tpatient-conflict" in running.studies("list")
+    assert running.resources() == before
+    shown = running.studies("show", "1.2.3", "--patients")
+    assert "P1 (2)" in shown
+    assert "P2 (1)" in shown
+    running.studies("resolve", "1.2.3", "--patient", "P9", code=2)
+    running.studies("resolve", "1.2.3", "--patient", "P1")
+    running.until(lambda: running.metric('studies{state="published"}') == 1)
+    assert running.resources()[0]["numberOfInstances"] == 2
+    assert "P1" not in running.text()
+    assert "1.2.3" not in running.text()
+    running.end()
+
+
+def test_excluding_republishing_purging_and_a_copy(daemon, instance, tmp_path):
+    running = daemon()
+    send(running, instance("1.2.3"), instance("1.2.4"))
+    running.published(2)
+    running.until(lambda: running.metric('studies{state="published"}') == 2)
+    running.studies("exclude", "1.2.3")
+    send(running, instance("1.2.3", 2))
+    running.until(lambda: running.metric('instances_total{kind="new"}') == 3)
+    assert "1.2.3\texcluded" in running.studies("list", "--state-is", "excluded")
+    assert sum(study["numberOfInstances"] for study in running.resources()) == 2
+    running.studies("include", "1.2.3")
+    running.published(2, 3)
+    running.until(lambda: running.metric('studies{state="published"}') == 2)
+    assert "purged: 2 studies, 3 instances" in running.studies("purge", "--older-than", "0s")
+    send(running, instance("1.2.4", 2))
+    running.published(2, 4)
+    running.studies("republish", "--all")
+    running.studies("backup", str(tmp_path / "copy.db"))
+    assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o600
+    running.studies("backup", str(tmp_path / "copy.db"), code=2)
+    running.studies("show", "1.9", code=2)
+    running.end()
+
+
+def test_the_same_uid_with_other_content_replaces_it_and_is_logged_by_digest(daemon, instance):
+    running = daemon()
+    send(running, instance("1.2.3", modality="CT"))
+    running.published(1)
+    data, uid = instance("1.2.3", modality="MR")
+    send(running, (data, uid))
+    running.until(lambda: running.resources()[0]["modality"][0]["code"] == "MR")
+    assert running.resources()[0]["numberOfInstances"] == 1
+    assert running.text().count("was replaced: digest") == 1
+    running.end()
+
+
+def test_a_second_daemon_refuses_and_names_the_lock(daemon):
+    running = daemon()
+    second = daemon("-o", str(running.folder / "out2"), ready=False)
+    assert second.process.wait(30) == 7
+    assert f"{running.state}.lock" in second.text()
+    other = daemon(
+        "-o",
+        str(running.folder / "out3"),
+        "--journal",
+        str(running.state.parent / "journal"),
+        "--state",
+        str(running.folder / "b" / "other.db"),
+        ready=False,
+    )
+    assert other.process.wait(30) == 7
+    assert "daemon.lock" in other.text()
+    running.end()
+
+
+def test_it_refuses_to_listen_for_just_anyone(daemon):
+    running = daemon("--bind", "0.0.0.0", ready=False)
+    assert running.process.wait(30) == 3
+    assert "--allow-ip" in running.text()
+
+
+def test_it_takes_the_network_it_is_told(daemon):
+    running = daemon("--bind", "0.0.0.0", "--allow-ip", "127.0.0.0/8")
+    with Sender(running.port).associate() as sender:
+        assert sender.echo().status == 0
+        sender.release()
+    running.end()
+
+
+def test_an_address_outside_of_the_list_gets_no_answer(daemon):
+    running = daemon("--allow-ip", "10.0.0.0/8")
+    with Sender(running.port) as sender, pytest.raises(Gone):
+        sender.associate()
+    running.until(lambda: running.metric('connections_dropped_total{reason="address"}') == 1)
+    running.end()
+
+
+def test_limits_of_associations(daemon, instance):
+    running = daemon("--max-associations", "2")
+    first = Sender(running.port).associate()
+    second = Sender(running.port).associate()
+    running.until(lambda: running.metric("associations_active") == 2)
+    with Sender(running.port) as third, pytest.raises(Rejected) as rejected:
+        third.associate()
+    assert rejected.value.args[0] == (2, 3, 2)
+    first.release()
+    running.until(lambda: running.metric("associations_active") == 1)
+    with Sender(running.port).associate() as third:
+        third.release()
+    second.close()
+    running.end()
+
+
+def test_a_receiver_that_dies_is_started_again_and_loses_nothing(daemon, instance):
+    running = daemon("--receivers", "1")
+    assert send(running, instance("1.2.3", 1)) == [0]
+    children = subprocess.run(
+        ["pgrep", "-P", str(running.process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    running.until(lambda: running.metric("receiver_restarts_total") == 1)
+    running.until(lambda: running.metric("receivers") == 1)
+    assert send(running, instance("1.2.3", 2)) == [0]
+    running.published(1, 2)
+    running.end()
+
+
+# endings
+
+
+def test_sigterm_lets_open_associations_finish(daemon, instance):
+    running = daemon("--quiet-period", "1h")
+    senders = [Sender(running.port).associate() for _ in range(5)]
+    for number, sender in enumerate(senders, 1):
+        assert sender.store(*instance("1.2.3", number)).status == 0
+    running.process.terminate()
+    running.until(lambda: "draining" in running.text())
+    with pytest.raises(OSError, match="refused"):
+        Sender(running.port)
+    assert running.get("/readyz")[0] == 503
+    assert running.get("/livez")[0] == 200
+    for number, sender in enumerate(senders, 6):
+        assert sender.store(*instance("1.2.3", number)).status == 0
+        sender.release()
+    assert running.process.wait(20) == 0
+    again = daemon()
+    again.published(1, 10)
+    again.end()
+
+
+def test_after_the_drain_time_objects_are_refused_and_it_ends(daemon, instance):
+    running = daemon("--drain-timeout", "1s")
+    with Sender(running.port).associate() as sender:
+        assert sender.store(*instance("1.2.3", 1)).status == 0
+        running.process.terminate()
+        statuses = set()
+
+        def store_for_ever():
+            while True:
+                statuses.add(sender.store(*instance("1.2.3", 2)).status)
+
+        with pytest.raises(ConnectionError):
+            store_for_ever()
+        assert statuses <= {0x0000, 0xA700}
+        assert 0xA700 in statuses
+    assert running.process.wait(20) == 0
+
+
+def test_a_second_signal_ends_at_once(daemon, instance):
+    running = daemon()
+    with Sender(running.port).associate() as sender:
+        assert sender.store(*instance("1.2.3", 1)).status == 0
+        running.process.terminate()
+        running.until(lambda: "draining" in running.text())
+        begin = time.monotonic()
+        running.end(signal.SIGTERM, 130)
+        assert time.monotonic() - begin < 3
+    assert daemon().published(1)[0]["numberOfInstances"] == 1
+
+
+# this machine
+
+
+def test_a_full_disk_refuses_and_recovers_by_itself(daemon, instance, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(
+        [shutil.which("mount"), "-t", "tmpfs", "-o", "size=40m", "tmpfs", small], check=True
+    )
+    try:
+        running = daemon(
+            "--state", str(small / "listen.db"), "--disk-reserve", "4MiB", "--receivers", "1"
+        )
+        filler = small / "filler"
+        assert send(running, instance("1.2.3", 1)) == [0]
+        filler.write_bytes(bytes(shutil.disk_usage(small).free - (1 << 20)))
+        running.until(lambda: running.get("/readyz")[0] == 503)
+        with Sender(running.port).associate() as sender:
+            running.until(lambda: sender.store(*instance("1.2.3", 2)).status == 0xA700)
+            filler.unlink()
+            running.until(lambda: sender.store(*instance("1.2.3", 3)).status == 0)
+            sender.release()
+        running.until(lambda: running.get("/readyz")[0] == 200)
+        running.end()
+        assert not list(small.rglob("*.new"))
+    finally:
+        running.kill()
+        subprocess.run([shutil.which("umount"), small], check=True)
+
+
+def test_a_read_only_disk_refuses_and_recovers_by_itself(daemon, instance, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = shutil.which("mount")
+    subprocess.run([mount, "-t", "tmpfs", "-o", "size=60m", "tmpfs", small], check=True)
+    holder = None
+    try:
+        running = daemon("--state", str(small / "listen.db"), "--receivers", "1")
+        assert running.get("/readyz") == (200, "ok\n")
+        # A file open for writing keeps a file system from becoming read-only; a permission does the same to us.
+        subprocess.run([mount, "-o", "bind", small / "journal", small / "journal"], check=True)
+        holder = small / "journal"
+        subprocess.run([mount, "-o", "remount,ro,bind", small / "journal"], check=True)
+        running.until(lambda: running.get("/readyz")[0] == 503)
+        assert "journal-not-writable" in running.get("/readyz")[1]
+        subprocess.run([mount, "-o", "remount,rw,bind", small / "journal"], check=True)
+        running.until(lambda: running.get("/readyz")[0] == 200)
+        assert send(running, instance("1.2.3", 3)) == [0]
+        running.end()
+    finally:
+        running.kill()
+        if holder is not None:
+            subprocess.run([shutil.which("umount"), holder], check=True)
+        subprocess.run([shutil.which("umount"), small], check=True)
+
+
+def test_health_checks_of_the_dicom_port_keep_nobody_out(daemon, instance):
+    running = daemon()
+    for number in range(1, 6):
+        for _ in range(60):
+            socket.create_connection(("127.0.0.1", running.port)).close()
+        assert send(running, instance("1.2.3", number)) == [0]
+    running.until(lambda: running.metric('connections_dropped_total{reason="probe"}') == 300)
+    running.end()
+
+
+def test_metrics_and_health(daemon, instance):
+    running = daemon()
+    assert running.get("/livez") == (200, "ok\n")
+    assert running.get("/readyz") == (200, "ok\n")
+    assert running.get("/nothing")[0] == 404
+    with Sender(running.port).associate() as sender:
+        sender.echo()
+        sender.store(*instance("1.2.3"))
+        sender.store(instance("1.2.3")[0], "1.2.9")
+        sender.release()
+    running.until(lambda: running.metric('cstore_total{status="uid-mismatch"}') == 1)
+    text = running.get("/metrics")[1]
+    assert 'dcm2fhir_cstore_total{status="success"} 1' in text
+    assert "dcm2fhir_cecho_total 1" in text
+    assert "# TYPE dcm2fhir_cstore_total counter" in text
+    assert "TESTER" not in text
+    assert "1.2.3" not in text
+    running.end()
+
+
+def test_no_value_of_a_patient_is_in_log_or_metrics(daemon, tmp_path):
+    corpus = tmp_path / "corpus"
+    make(corpus / "bad", 120, seed=3)
+    make_good(corpus / "good", 60)
+    running = daemon("-v")
+    contexts = [(1, CT, (EXPLICIT, IMPLICIT)), (3, VERIFICATION, (IMPLICIT,))]
+    with Sender(running.port).associate(contexts) as sender:
+        for path in sorted(corpus.rglob("*")):
+            if path.is_file():
+                content = path.read_bytes()
+                body = content[132:] if content[128:132] == b"DICM" else content
+                at = body.find(b"\x08\0")
+                sender.store(body[max(at, 0) :][:200_000] or b"\0", "2.999.9.1")
+        sender.release()
+    for path in sorted(corpus.rglob("*.dcm")):
+        with Sender(running.port) as sender:
+            sender.send(path.read_bytes()[:2000])
+    running.until(lambda: not running.metric("associations_active"))
+    seen = running.text() + running.get("/metrics")[1] + running.get("/readyz")[1]
+    assert CANARY not in seen
+    assert CANARY_YEAR not in seen
+    running.end()
+    outside = [
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file()
+        and path.parts[len(tmp_path.parts)] not in {"corpus", "state", "out", "log"}
+    ]
+    assert outside == []

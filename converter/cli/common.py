@@ -24,6 +24,7 @@ __all__ = [
     "configuration",
     "console",
     "count_or_word",
+    "duration",
     "option",
     "size",
     "usage",
@@ -138,6 +139,18 @@ def size(_context: click.Context, _parameter: click.Parameter, value: str | None
     try:
         if value is not None:
             parse_size(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+def duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Check the value of an option that is a duration, such as ``15m``."""
+    from converter.settings import parse_duration
+
+    try:
+        if value is not None:
+            parse_duration(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
     return value

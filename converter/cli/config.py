@@ -101,6 +101,7 @@ TEMPLATE = """\
 
 [convert]
 # output = "fhir"                     # folder, file, or "-" for standard output
+# to = ["main"]                       # FHIR servers: base URLs, or names of [destinations] below
 # format = "json"                     # json, ndjson, bundle
 # bundle_type = "transaction"         # transaction, batch, collection
 # bundle_method = "put"                # put, create (ifNoneExist)
@@ -124,6 +125,40 @@ TEMPLATE = """\
 # ownership = "merge"                 # merge, replace
 # prune = false
 # progress = "auto"                   # auto, never
+
+[delivery]
+# deliver_timeout = "10m"             # how long a run goes on trying
+# workers = 8                         # studies at the same time
+# patient_lookup = "off"              # off, create, hold
+# link_orders = false
+# allow_http = false                  # plain http beyond this machine
+# request_timeout = "60s"
+# lease = "10m"
+# retry_base = "1s"
+# retry_cap = "5m"
+# probe_every = "5m"
+
+# [destinations.main]
+# url = "https://fhir.hospital.example/r4"
+# profile = ["uk-core"]               # without it: those of the run
+# auth = "smart"                      # none, bearer, basic, oauth2, smart
+# token_file = "token"                # bearer
+# username = "dcm2fhir"               # basic
+# password_file = "password"
+# token_url = "https://login.hospital.example/token"
+# client_id = "dcm2fhir"              # oauth2, smart
+# client_secret_file = "secret"
+# client_auth = "basic"               # basic, post
+# key_file = "smart.pem"              # smart: PEM or JWK, for RS384 or ES384
+# key_id = ""
+# algorithm = "RS384"
+# scope = "system/ImagingStudy.crus system/Patient.crus"
+# audience = ""
+# resource = ""
+# certificate = "client.pem"          # mutual TLS
+# certificate_key = "client.key"
+# ca = "ca.pem"                       # in place of the system's certificates
+# max_body = "10MiB"                  # a larger body is not sent
 
 [log]
 # format = "text"                     # text, json

@@ -12,6 +12,7 @@ from converter.cli.common import (
     State,
     configuration,
     count_or_word,
+    duration,
     option,
     size,
     verbosity,
@@ -22,6 +23,7 @@ __all__ = ["convert"]
 WHAT = "What is read"
 INTO = "What is made of it"
 OUT = "Where it goes"
+SERVER = "With --to"
 HOW = "How the run goes"
 SITE = "The site"
 
@@ -32,6 +34,8 @@ dcm2fhir convert scans/ -o fhir/ --profile uk-core --profile ips
 dcm2fhir convert scans.zip --dry-run --report report.json
 # one transaction bundle to standard output
 dcm2fhir convert study/ -o - --format bundle
+# straight to a FHIR server; what cannot be delivered now is kept, and goes on with: dcm2fhir send
+dcm2fhir convert scans/ --to https://fhir.example/r4
 # a list of paths; a kept state makes the next run skip what has not changed
 find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/ --state run.db
 """
@@ -141,6 +145,13 @@ find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/
     help="Folder or file; '-' is standard output (NDJSON, or the bundle).",
 )
 @option(
+    "--to",
+    metavar="URL|NAME",
+    multiple=True,
+    heading=OUT,
+    help="Deliver to a FHIR server: its base URL, or a name of [destinations] (repeatable).",
+)
+@option(
     "--format",
     "format_",
     type=click.Choice(["json", "ndjson", "bundle"]),
@@ -177,7 +188,7 @@ find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/
     "--ownership",
     type=click.Choice(["merge", "replace"]),
     heading=OUT,
-    help="A study that stands in the folder is united with ours (default), or replaced.",
+    help="A study that stands at the destination is united with ours (default), or replaced.",
 )
 @option(
     "--prune",
@@ -185,6 +196,33 @@ find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/
     default=None,
     heading=OUT,
     help="With --state: take away what the inputs no longer hold.",
+)
+@option(
+    "--patient-lookup",
+    type=click.Choice(["off", "create", "hold"]),
+    heading=SERVER,
+    help="Search the Patient by identifier; where there is none create it, or hold the study (default off).",
+)
+@option(
+    "--link-orders",
+    is_flag=True,
+    default=None,
+    heading=SERVER,
+    help="Refer to the ServiceRequest and Encounter that stand there, where exactly one is meant.",
+)
+@option(
+    "--deliver-timeout",
+    metavar="DURATION",
+    callback=duration,
+    heading=SERVER,
+    help="Go on trying for so long, such as 30s or 2h (default 10m).",
+)
+@option(
+    "--allow-http",
+    is_flag=True,
+    default=None,
+    heading=SERVER,
+    help="Plain http beyond this machine: others can read what is sent.",
 )
 @option(
     "--dry-run", is_flag=True, default=None, heading=OUT, help="Do everything but write resources."

@@ -13,7 +13,8 @@ import click
 
 from converter.cli.common import Command, State, configuration, option, usage, verbosity
 from converter.cli.output import table
-from converter.cli.running import flags_of, options_of, rules_of
+from converter.cli.rules import options_of, rules_of
+from converter.cli.running import flags_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tomllib
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,23 +15,30 @@ import click
 
 from converter.cli.common import console, usage
 from converter.cli.progress import progress_for
+from converter.cli.rules import judge_of, merge_options, options_of, rules_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from converter.cli.common import State
     from converter.config import Loaded
-    from converter.core.engine import Options
-    from converter.core.rules import RuleSet
-    from converter.pipeline import Judge, Request, RunResult
+    from converter.pipeline import Request, RunResult
     from converter.settings import Config, ConvertSettings
     from converter.sinks import Sink
 
-__all__ = ["flags_of", "options_of", "rules_of", "run_convert"]
+__all__ = ["flags_of", "judge_of", "merge_options", "options_of", "rules_of", "run_convert"]
 
 logger = logging.getLogger("converter.cli")
 
-ELSEWHERE = {"timezone": "site.timezone", "log_format": "log.format", "format_": "convert.format"}
+ELSEWHERE = {
+    "timezone": "site.timezone",
+    "log_format": "log.format",
+    "format_": "convert.format",
+    "patient_lookup": "delivery.patient_lookup",
+    "link_orders": "delivery.link_orders",
+    "deliver_timeout": "delivery.deliver_timeout",
+    "allow_http": "delivery.allow_http",
+}
 """Options whose key is not ``convert.`` and their name."""
 NO_KEY = {"dry_run", "from_file", "null", "retry_from", "quiet", "verbose"}
 """Options of one run, which no configuration file sets."""
@@ -46,21 +53,6 @@ def flags_of(given: dict[str, Any]) -> dict[str, Any]:
         for name, value in given.items()
         if name not in NO_KEY
     }
-
-
-def rules_of(config: Config) -> RuleSet:
-    """Compile the mapping that a configuration asks for."""
-    from converter.mapping import load
-
-    overlays = Path(config.convert.mappings) if config.convert.mappings else None
-    return load(config.convert.profile, site=config.site, overlays=overlays)
-
-
-def options_of(settings: ConvertSettings) -> Options:
-    """Options of the engine."""
-    from converter.core.engine import Options
-
-    return Options(settings.patient, settings.companions, settings.instances)
 
 
 def run_convert(state: State, inputs: Sequence[Path], loaded: Loaded, given: dict[str, Any]) -> int:
@@ -79,7 +71,17 @@ def run_convert(state: State, inputs: Sequence[Path], loaded: Loaded, given: dic
             click.echo("Nothing failed in that run that another try could change.", err=True)
             return 0
     with ExitStack() as stack:
+        delivery = None
+        if settings.to and not dry_run:
+            from converter.cli.delivering import RunDelivery, say, state_file
+
+            # wrong destinations are told before anything is read
+            delivery = RunDelivery(loaded)
+            stack.callback(delivery.close)
+            file = Path(settings.state) if settings.state else state_file("convert.db")
         request = _request(loaded, named, given, stack, dry_run=dry_run)
+        if delivery is not None:
+            request = replace(request, state=file, deliver=delivery)
         _announce(loaded, request)
         progress = progress_for(
             settings.progress, quiet=state.quiet or loaded.config.log.format == "json"
@@ -89,16 +91,18 @@ def run_convert(state: State, inputs: Sequence[Path], loaded: Loaded, given: dic
             result = run(request, progress=progress)
         with result:
             _tell(result, loaded.config, state)
+            if delivery is not None and not (state.quiet and result.exit_code == 0):
+                say(delivery.tally, file)
             return result.exit_code
 
 
 def _refuse(
     settings: ConvertSettings, inputs: Sequence[Path], given: dict[str, Any], *, dry_run: bool
 ) -> None:
-    if not settings.output and not dry_run:
+    if not settings.output and not settings.to and not dry_run:
         raise usage(
             "Nothing says where the resources go: name a folder with -o OUT, take '-o -' for"
-            " standard output, or --dry-run to only look."
+            " standard output, a FHIR server with --to URL, or --dry-run to only look."
         )
     if not inputs and not given.get("from_file") and not given.get("retry_from"):
         raise usage("Name what to convert: a file, folder or archive, or --from-file.")
@@ -131,10 +135,7 @@ def _request(
 
     config, settings = loaded.config, loaded.config.convert
     rules = rules_of(config)
-    acquisition = frozenset(
-        code for code, row in rules.tables["modality"].rows.items() if row["acquisition"] == "yes"
-    )
-    parts = Parts.real(acquisition=acquisition, our_profiles=frozenset(_ours(rules)))
+    parts = Parts.real(**merge_options(rules))
     names = _names(given, stack)
     look(named)  # before an output folder is made and locked
     return Request(
@@ -142,8 +143,8 @@ def _request(
         rules=rules,
         options=options_of(settings),
         parts=parts,
-        sink=None if dry_run else _sink(settings),
-        judge=_judge(rules),
+        sink=None if dry_run or not settings.output else _sink(settings),
+        judge=judge_of(rules),
         names=names,
         filters=Filters(
             tuple(code.upper() for code in settings.modality),
@@ -179,45 +180,6 @@ def _names(given: dict[str, Any], stack: ExitStack) -> Iterator[str] | tuple[str
     except OSError as error:
         raise SourceError(f"--from-file {name}: {error.strerror}") from error
     return listed(stream, nul=bool(given.get("null")))
-
-
-def _ours(rules: RuleSet) -> Iterator[str]:
-    """Canonicals that some run of ours may have claimed: a union must not keep a stale one."""
-    from converter.mapping import shipped
-
-    for profile in rules.profiles:
-        yield from profile.claims.values()
-    for file in shipped():
-        if file.kind == "profile":
-            head = tomllib.loads(file.path.read_text(encoding="utf-8")).get("profile", {})
-            yield from head.get("claims", {}).values()
-
-
-def _judge(rules: RuleSet) -> Judge:
-    """Make the check of a run: base R4, the profiles asked for, and fhir.resources on each new shape."""
-    from converter.fhir.claims import claims, patient_claims
-    from converter.fhir.models import ShapeGuard
-    from converter.fhir.shipped import shipped_checker
-    from converter.pipeline import Verdict
-
-    checker = shipped_checker(rules.profiles)
-    guard = ShapeGuard()
-
-    def judge(
-        resource: dict[str, Any], patient: dict[str, Any] | None, dropped: Sequence[str]
-    ) -> Verdict:
-        issues = checker.check(resource, trusted_uids=True)
-        canonicals: list[str] = []
-        if resource["resourceType"] == "ImagingStudy":
-            canonicals, found = claims(
-                resource, patient, checker, rules.profiles, dropped, base=issues, trusted_uids=True
-            )
-            issues = [*issues, *found]
-        elif resource["resourceType"] == "Patient":
-            canonicals = patient_claims(resource, checker, rules.profiles)
-        return Verdict([*issues, *guard.issues(resource)], canonicals)
-
-    return judge
 
 
 def _sink(settings: ConvertSettings) -> Sink:

@@ -27,7 +27,8 @@ class StudyResult(NamedTuple):
     """``ImagingStudy/<id>``; empty where there is none."""
     profiles: Sequence[str]
     state: str
-    """``published`` (``unwritten`` in a dry run), ``conflict``, ``held`` or ``failed``."""
+    """``published`` (``unwritten`` in a dry run), ``conflict``, ``held`` or ``failed``; with
+    ``--to`` also ``queued`` and ``dead``."""
     reason: str
     """Reason code where it was held back."""
     issues: Sequence[Issue]

@@ -12,10 +12,12 @@ from converter.pipeline.converting import reduce_published, where
 from converter.store import Converted, Outcome, StudyStore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from converter.pipeline.pool import Stop
     from converter.pipeline.request import Progress, Request
 
-__all__ = ["finish", "write_resources"]
+__all__ = ["finish", "stamped", "write_resources"]
 
 Json = dict[str, Any]
 
@@ -30,15 +32,21 @@ def finish(
     """Check a resource and stamp the profiles that it may claim; a failed check costs the claims only."""
     verdict = request.judge(resource, patient, dropped)
     profiles = list(verdict.profiles)
-    if profiles:
-        meta = dict(resource.get("meta") or {})
-        # What others stamped stays (`converter.core.merge`), ours comes first.
-        others = [url for url in meta.get("profile") or [] if url not in profiles]
-        meta["profile"] = [*profiles, *others]
-        front: Json = {k: resource[k] for k in ("resourceType", "id") if k in resource}
-        rest = {k: v for k, v in resource.items() if k not in front and k != "meta"}
-        resource = {**front, "meta": meta, **rest}
+    resource = stamped(resource, profiles)
     return resource, profiles, list(verdict.issues)
+
+
+def stamped(resource: Json, profiles: Sequence[str]) -> Json:
+    """Give the resource with the profiles that it may claim; not changed in place."""
+    if not profiles:
+        return resource
+    meta = dict(resource.get("meta") or {})
+    # What others stamped stays (`converter.core.merge`), ours comes first.
+    others = [url for url in meta.get("profile") or [] if url not in profiles]
+    meta["profile"] = [*profiles, *others]
+    front: Json = {k: resource[k] for k in ("resourceType", "id") if k in resource}
+    rest = {k: v for k, v in resource.items() if k not in front and k != "meta"}
+    return {**front, "meta": meta, **rest}
 
 
 def _broke_off(uid: str, error: Exception) -> Issue:

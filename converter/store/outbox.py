@@ -14,7 +14,7 @@ import msgspec
 
 from converter.store.database import Database
 
-__all__ = ["Held", "Letter", "Outbox", "Outlet", "Row", "Settled", "State"]
+__all__ = ["Letter", "Outbox", "Outlet", "Row", "Settled", "State"]
 
 State: TypeAlias = Literal["due", "delivered", "dead", "held", "frozen"]
 """``held``: at the destination something must be put right first; ``frozen``: the study itself is held."""
@@ -85,14 +85,6 @@ class Outlet(NamedTuple):
     """Why nothing is sent; empty: it is."""
     probe_at: float = 0.0
     paused_until: float = 0.0
-
-
-class Held(NamedTuple):
-    """Counts by destination and state."""
-
-    destination: str
-    state: State
-    rows: int
 
 
 class Outbox:
@@ -258,6 +250,13 @@ class Outbox:
                 found[name] = (int(count), max(float(first), now))
         return found
 
+    def unconverted(self, destinations: Sequence[str]) -> int:
+        """How many rows are due whose study a run that was interrupted left without its conversion."""
+        sql = (
+            f"SELECT count(*) FROM outbox WHERE destination = ? AND state = 'due' AND NOT {_READY}"  # noqa: S608
+        )
+        return sum(int(self._one(sql, (name,))[0]) for name in destinations)
+
     # destinations
 
     def destinations(self) -> list[str]:
@@ -328,10 +327,11 @@ class Outbox:
 
     # people
 
-    def counts(self) -> list[Held]:
+    def counts(self) -> list[tuple[str, State, int]]:
         """How many rows there are by destination and state."""
-        sql = "SELECT destination, state, count(*) FROM outbox GROUP BY 1, 2 ORDER BY 1, 2"
-        return [Held(*row) for row in self._all(sql)]
+        return self._all(
+            "SELECT destination, state, count(*) FROM outbox GROUP BY 1, 2 ORDER BY 1, 2"
+        )
 
     def states(self, destinations: Sequence[str]) -> Iterator[tuple[str, str, State, str]]:
         """(study, destination, state, reason) of all rows of some destinations."""

@@ -1,0 +1,201 @@
+"""``dcm2fhir dead``: what a FHIR server refused, or what was held back at it; why, and again after the fix."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from converter.cli.common import Command, configuration, option, usage, verbosity
+from converter.cli.output import table
+from converter.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from converter.store.outbox import Letter, Outbox
+
+__all__ = ["dead"]
+
+STATE = option(
+    "--state",
+    metavar="FILE",
+    help="The study store (default: listen.db in $XDG_STATE_HOME/dcm2fhir, or convert.db where that is not there).",
+)
+TO = option("--to", metavar="URL|NAME", default="", help="Only of this destination.")
+
+
+@click.group()
+def dead() -> None:
+    """List, show, replay and drop what a FHIR server refused.
+
+    Studies that were held back there are among them. A dead letter keeps codes and places of the server's answer, never its words, which may quote patient data.
+    """
+
+
+@dead.command(
+    "list",
+    cls=Command,
+    examples="""
+    dcm2fhir dead list
+    dcm2fhir dead list --state run.db --format json
+    """,
+)
+@STATE
+@TO
+@option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    help="How it is written.",
+)
+@verbosity
+def list_(state: str | None, to: str, form: str, **_: Any) -> int:
+    """List what waits for a person, the oldest first."""
+    return _beside(state, lambda outbox: _list(outbox.letters(to), form))
+
+
+@dead.command(cls=Command, examples="dcm2fhir dead show 1.2.826.0.1.3680043.1")
+@click.argument("study_uid")
+@STATE
+@TO
+@verbosity
+def show(study_uid: str, state: str | None, to: str, **_: Any) -> int:
+    """Show one study: what was answered, what it means and what to do."""
+    return _beside(state, lambda outbox: _show(_found(outbox, to, [study_uid])))
+
+
+@dead.command(
+    cls=Command,
+    examples="""
+    dcm2fhir dead replay 1.2.826.0.1.3680043.1
+    dcm2fhir dead replay --all && dcm2fhir send
+    """,
+)
+@click.argument("study_uids", nargs=-1)
+@option("--all", "every", is_flag=True, help="All of them.")
+@STATE
+@TO
+@verbosity
+def replay(study_uids: tuple[str, ...], every: bool, state: str | None, to: str, **_: Any) -> int:
+    """Queue studies again; they are rendered anew when they are sent."""
+
+    def change(outbox: Outbox) -> int:
+        letters = _chosen(outbox, to, study_uids, every=every)
+        count = outbox.replay(letters, datetime.now(UTC).timestamp())
+        click.echo(f"queued again: {count}; deliver them with: dcm2fhir send")
+        return 0
+
+    return _beside(state, change)
+
+
+@dead.command(
+    cls=Command,
+    examples="""
+    dcm2fhir dead drop 1.2.826.0.1.3680043.1
+    dcm2fhir dead drop --all --to https://old.example/fhir
+    """,
+)
+@click.argument("study_uids", nargs=-1)
+@option("--all", "every", is_flag=True, help="All of them.")
+@STATE
+@TO
+@verbosity
+def drop(study_uids: tuple[str, ...], every: bool, state: str | None, to: str, **_: Any) -> int:
+    """Give studies up at a destination; the study store keeps them."""
+
+    def change(outbox: Outbox) -> int:
+        count = outbox.drop(_chosen(outbox, to, study_uids, every=every))
+        click.echo(f"dropped: {count}")
+        return 0
+
+    return _beside(state, change)
+
+
+def _beside(state: str | None, work: Callable[[Outbox], int]) -> int:
+    """Do something with an outbox beside whoever uses it, and say whose it is."""
+    configuration(None, {})
+    from converter.cli.delivering import state_file
+    from converter.store import open_beside
+
+    path = Path(state) if state else state_file("listen.db")
+    if not state and not path.is_file():
+        path = state_file("convert.db")
+        if not path.is_file():
+            click.echo("no state is kept yet, so nothing was refused", err=True)
+            return 0
+    store = open_beside(path)
+    try:
+        click.echo(f"state: {path}", err=True)
+        return work(store.outbox)
+    finally:
+        store.close()
+
+
+def _chosen(outbox: Outbox, to: str, uids: Sequence[str], *, every: bool) -> list[Letter]:
+    if bool(uids) == every:
+        raise usage("Name studies by their UIDs, or all of them with --all.")
+    return outbox.letters(to) if every else _found(outbox, to, uids)
+
+
+def _found(outbox: Outbox, to: str, uids: Sequence[str]) -> list[Letter]:
+    found = [letter for uid in uids for letter in outbox.letters(to, uid)]
+    missing = set(uids) - {letter.study_uid for letter in found}
+    if missing:
+        raise SourceError(f"no dead letter of study {min(missing)}; see dcm2fhir dead list")
+    return found
+
+
+def _list(letters: Sequence[Letter], form: str) -> int:
+    if form == "json":
+        import msgspec
+
+        rows = [{**_fields(letter), "refusal": _said(letter)} for letter in letters]
+        click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+        return 0
+    rows_ = [
+        (letter.study_uid, letter.state, letter.reason, _since(letter), letter.destination, _said(letter))
+        for letter in letters
+    ]  # fmt: skip
+    table(("study", "state", "reason", "since", "destination", "answer"), rows_)
+    return 0
+
+
+def _show(letters: Sequence[Letter]) -> int:
+    from converter.core.reasons import REASONS
+
+    for letter in letters:
+        rows = [(name, str(value)) for name, value in _fields(letter).items()]
+        rows.append(("answer", _said(letter)))
+        reason = REASONS.get(letter.reason)
+        if reason is not None:
+            rows += [("meaning", reason.meaning), ("what to do", reason.action)]
+        table(("key", "value"), rows)
+    return 0
+
+
+def _fields(letter: Letter) -> dict[str, Any]:
+    return {
+        "study_instance_uid": letter.study_uid,
+        "destination": letter.destination,
+        "state": letter.state,
+        "reason": letter.reason,
+        "attempts": letter.attempts,
+        "revision_wanted": letter.wanted,
+        "revision_delivered": letter.delivered,
+        "resource": f"ImagingStudy/{letter.server_id}" if letter.server_id else "",
+        "since": _since(letter),
+    }
+
+
+def _since(letter: Letter) -> str:
+    return datetime.fromtimestamp(letter.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _said(letter: Letter) -> str:
+    from converter.delivery.sender import refusal_of
+
+    return str(refusal_of(letter.refusal) or "")

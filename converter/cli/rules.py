@@ -1,0 +1,88 @@
+"""What a configuration asks for, made: the mapping, the options of the engine, the check."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from converter.core.engine import Options
+    from converter.core.rules import RuleSet
+    from converter.pipeline import Judge
+    from converter.settings import Config, ConvertSettings
+
+__all__ = ["judge_of", "merge_options", "options_of", "rules_of"]
+
+
+def rules_of(config: Config) -> RuleSet:
+    """Compile the mapping that a configuration asks for."""
+    from converter.mapping import load
+
+    overlays = Path(config.convert.mappings) if config.convert.mappings else None
+    return load(config.convert.profile, site=config.site, overlays=overlays)
+
+
+def options_of(settings: ConvertSettings) -> Options:
+    """Options of the engine."""
+    from converter.core.engine import Options
+
+    return Options(settings.patient, settings.companions, settings.instances)
+
+
+def merge_options(rules: RuleSet) -> dict[str, frozenset[str]]:
+    """What `converter.core.merge.unite` must know of a mapping."""
+    acquisition = frozenset(
+        code for code, row in rules.tables["modality"].rows.items() if row["acquisition"] == "yes"
+    )
+    return {"acquisition": acquisition, "our_profiles": frozenset(_ours(rules))}
+
+
+def _ours(rules: RuleSet) -> Iterator[str]:
+    """Canonicals that some run of ours may have claimed: a union must not keep a stale one."""
+    from converter.mapping import shipped
+
+    for profile in rules.profiles:
+        yield from profile.claims.values()
+    for file in shipped():
+        if file.kind == "profile":
+            head = tomllib.loads(file.path.read_text(encoding="utf-8")).get("profile", {})
+            yield from head.get("claims", {}).values()
+
+
+def judge_of(rules: RuleSet, *, trusted: bool = True) -> Judge:
+    """Make the check of a run: base R4, the profiles asked for, and fhir.resources on each new shape.
+
+    ``trusted``: UIDs were checked when they were read; those of others at a destination were not.
+    """
+    from converter.fhir.claims import claims, patient_claims
+    from converter.fhir.models import ShapeGuard
+    from converter.fhir.shipped import shipped_checker
+    from converter.pipeline import Verdict
+
+    checker = shipped_checker(rules.profiles)
+    guard = ShapeGuard()
+
+    def judge(
+        resource: dict[str, Any], patient: dict[str, Any] | None, dropped: Sequence[str]
+    ) -> Verdict:
+        issues = checker.check(resource, trusted_uids=trusted)
+        canonicals: list[str] = []
+        if resource["resourceType"] == "ImagingStudy":
+            canonicals, found = claims(
+                resource,
+                patient,
+                checker,
+                rules.profiles,
+                dropped,
+                base=issues,
+                trusted_uids=trusted,
+            )
+            issues = [*issues, *found]
+        elif resource["resourceType"] == "Patient":
+            canonicals = patient_claims(resource, checker, rules.profiles, base=issues)
+        return Verdict([*issues, *guard.issues(resource)], canonicals)
+
+    return judge

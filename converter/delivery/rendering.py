@@ -1,0 +1,91 @@
+"""What is sent, rendered from the store at the moment it is sent.
+
+A study that was converted with the rules that its destination asks for is taken as it stands; otherwise (another
+set of profiles, a mapping that was put right since) it is converted anew from its headers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from converter.core.companions import reduce
+from converter.core.engine import convert
+from converter.core.study import assemble, unpack_block
+from converter.delivery.sender import Rendered
+from converter.store.sqlite import SqliteStore
+
+__all__ = ["Recipe", "StoreRenderer", "fingerprint_of"]
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a destination asks of a conversion."""
+
+    rules: Any
+    options: Any
+
+    @property
+    def fingerprint(self) -> str:
+        """By what a conversion that was made with it is known."""
+        return fingerprint_of(self.rules, self.options)
+
+
+def fingerprint_of(rules: Any, options: Any) -> str:
+    """By what a conversion that was made with rules and options is known (`converter.pipeline`)."""
+    return f"{rules.version}|{options!r}"
+
+
+class StoreRenderer:
+    """Renders studies of one store.
+
+    Parameters
+    ----------
+    store : SqliteStore
+    recipes : callable
+        Destination to its `Recipe`.
+    """
+
+    def __init__(self, store: SqliteStore, recipes: Callable[[str], Recipe]) -> None:
+        self._store = store
+        self._recipes = recipes
+        self._made = store.fingerprint()
+
+    def __call__(self, study_uid: str, destination: str) -> Rendered | None:
+        """Render one study; ``None`` where it is held or waits for its conversion."""
+        store = self._store
+        if store.held(study_uid):
+            return None
+        recipe = self._recipes(destination)
+        if recipe.fingerprint != self._made:
+            return self._anew(study_uid, recipe)
+        found = store.conversion(study_uid)
+        if found is None or found.state != "converted" or not found.resource:
+            return None
+        companions = [self._companion(kind, id_) for kind, id_ in store.contributed(study_uid)]
+        return Rendered(orjson.loads(found.resource), companions, found.dropped)
+
+    def _companion(self, kind: str, id_: str) -> Json:
+        held = self._store.companion(kind, id_)
+        return reduce(self._store.contributions_to(kind, id_)).resource if held is None else held
+
+    def _anew(self, study_uid: str, recipe: Recipe) -> Rendered | None:
+        study = assemble(study_uid, map(unpack_block, self._store.blocks(study_uid)))
+        made = convert(study, recipe.rules, recipe.options)
+        if made.state != "converted" or made.resource is None:
+            return None
+        companions = []
+        for ours in made.companions:
+            kind, id_ = str(ours["resourceType"]), str(ours["id"])
+            others = [
+                (uid, theirs)
+                for uid, theirs in self._store.contributions_to(kind, id_)
+                if uid != study_uid
+            ]
+            companions.append(reduce([*others, (study_uid, ours)]).resource)
+        return Rendered(made.resource, companions, made.dropped)

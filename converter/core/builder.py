@@ -10,7 +10,8 @@ import orjson
 
 from converter.core import ids
 from converter.core.conversion import Explanation, Options, Trace
-from converter.core.evaluate import Agreed, Key, agree, evaluate, plain
+from converter.core.evaluate import Agreed, Key, agree, evaluate, plain, united
+from converter.core.header import Header
 from converter.core.issues import Issue, Severity
 from converter.core.narrative import narrative
 from converter.core.rules import Node, Rule, RuleSet
@@ -36,6 +37,10 @@ class Builder:
         self.companions: list[dict[str, Any]] = []
         self.contained: list[dict[str, Any]] = []
         self.subject: dict[str, Any] | None = None
+        self.only: Header | None = None
+        """Header of the only instance, where there is but one: what it says, all agree on."""
+        if trace is None and len(study.series) == 1 and len(study.series[0].instances) == 1:
+            self.only = study.series[0].instances[0].header()
         self.made: dict[str, bool] = {}
         """Name of each resource beside the study to whether it could be made."""
 
@@ -50,6 +55,13 @@ class Builder:
             outcome = evaluate(self.rules, rule, ())
             agreed = Agreed(outcome.value, list(outcome.issues), outcome.keyword, outcome.code_row)
         else:
+            if self.only is not None:
+                key = tuple(map(self.only.get, rule.tags))
+                outcome = evaluate(self.rules, rule, key)
+                if not outcome.issues:
+                    if transform is None or transform.agree != "union":
+                        return outcome.value
+                    return united(self.rules, rule, key, outcome).value
             tally = members[0].tally(rule.tags) if members else Counter[Key]()
             for series in members[1:]:
                 tally.update(series.tally(rule.tags))
@@ -105,11 +117,10 @@ class Builder:
         for child in node.children:
             child_path = f"{path}.{child.name}"
             value = (
-                value_of(child.rule, child_path)
+                self.resolve(value_of(child.rule, child_path))
                 if child.rule
                 else self.object(child, child_path, value_of, scope)
             )
-            value = self.resolve(value)
             if value is None or value == []:
                 if child.required:
                     self.drop(node, child, scope)

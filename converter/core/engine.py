@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from converter.core import ids
@@ -108,13 +109,7 @@ class _StudyBuilder(Builder):
                 return made[rule.transform]
             return self.over(rule, self.study.series, path)
 
-        tree = Node(
-            root.name,
-            root.path,
-            root.fhir_type,
-            repeats=False,
-            children=tuple(child for child in root.children if child is not series_node),
-        )
+        tree = self.without(root, series_node)
         body = self.object(tree, "ImagingStudy", value_of, (self.study.uid,))
         if body is None:
             return None
@@ -150,13 +145,7 @@ class _StudyBuilder(Builder):
                 return len(series.instances)
             return self.over(rule, [series], path)
 
-        tree = Node(
-            node.name,
-            node.path,
-            node.fhir_type,
-            repeats=True,
-            children=tuple(child for child in node.children if child is not instance_node),
-        )
+        tree = self.without(node, instance_node)
         found = self.object(tree, path, value_of, (series.uid,))
         if found is None:
             return None
@@ -164,6 +153,15 @@ class _StudyBuilder(Builder):
             instances = self.instances(instance_node, series, path)
             if instances:
                 found["instance"] = instances
+        return found
+
+    def without(self, node: Node, child: Node | None) -> Node:
+        """Give a node without one of its children; the same each time."""
+        memo = self.rules.memo.setdefault(" without", {})
+        found: Node | None = memo.get(node.path)
+        if found is None:
+            children = tuple(one for one in node.children if one is not child)
+            found = memo[node.path] = replace(node, children=children)
         return found
 
     def lists_instances(self) -> bool:

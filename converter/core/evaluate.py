@@ -12,7 +12,7 @@ from converter.core.issues import Issue
 from converter.core.rules import Rule, RuleSet
 from converter.core.transforms import TRANSFORMS, Absent, Call, Ref
 
-__all__ = ["Agreed", "Key", "Outcome", "agree", "evaluate", "plain"]
+__all__ = ["Agreed", "Key", "Outcome", "agree", "evaluate", "plain", "united"]
 
 Key: TypeAlias = tuple[bytes | None, ...]
 """Values of a rule's tags, in their order."""
@@ -48,7 +48,9 @@ class Agreed:
 
 def evaluate(rules: RuleSet, rule: Rule, key: Key) -> Outcome:
     """Apply a rule to the values of its tags; the same key always gives the same outcome."""
-    memo = rules.memo.setdefault(rule.path, {})
+    memo = rules.memo.get(rule.path)
+    if memo is None:
+        memo = rules.memo[rule.path] = {}
     outcome = memo.get(key)
     if outcome is None:
         if len(memo) >= MEMO:
@@ -149,15 +151,7 @@ def agree(
     transform = TRANSFORMS.get(rule.transform)
     how = transform.agree if transform else "mode"
     if how == "union" and len(outcomes) == 1:
-        # the same key always gives the same values: those of a study of one kind are made once
-        key = next(iter(outcomes))
-        memo = rules.memo.setdefault(f"{rule.path} united", {})
-        agreed = memo.get(key)
-        if agreed is None:
-            if len(memo) >= MEMO:
-                memo.clear()
-            settle = transform.settle if transform else None
-            agreed = memo[key] = _united(outcomes.items(), [], settle)
+        agreed = united(rules, rule, *next(iter(outcomes.items())))
         return Agreed(agreed.value, issues, agreed.keyword, agreed.code_row, agreed.key)
     if how == "union":
         return _united(outcomes.items(), issues, transform.settle if transform else None)
@@ -199,6 +193,18 @@ def agree(
     best = min(counts, key=lambda written: (-counts[written], written))
     outcome = outcomes[holders[best]]
     return Agreed(outcome.value, issues, outcome.keyword, outcome.code_row, holders[best])
+
+
+def united(rules: RuleSet, rule: Rule, key: Key, outcome: Outcome) -> Agreed:
+    """Repeating values of objects that all hold one key: the same key always gives the same."""
+    memo = rules.memo.setdefault(f"{rule.path} united", {})
+    agreed: Agreed | None = memo.get(key)
+    if agreed is None:
+        if len(memo) >= MEMO:
+            memo.clear()
+        settle = TRANSFORMS[rule.transform].settle
+        agreed = memo[key] = _united([(key, outcome)], [], settle)
+    return agreed
 
 
 def _order(key: Key) -> tuple[bytes, ...]:

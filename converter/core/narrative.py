@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +56,12 @@ def narrative(resource: dict[str, Any], *, body_parts: Sequence[str] = ()) -> di
     return {"status": "generated", "div": f'<div xmlns="{XHTML}">{head}{body}</div>'}
 
 
+@lru_cache(maxsize=4096, typed=True)
 def _clean(value: object) -> str:
     return " ".join(_UNFIT.sub(" ", str(value)).split())
 
 
+@lru_cache(maxsize=4096, typed=True)
 def _text(value: object) -> str:
     return escape(_clean(value), quote=True)
 

@@ -121,6 +121,11 @@ class Instance(msgspec.Struct, gc=False):
     block: Block
     row: Row
 
+    def header(self) -> Header:
+        """All of its attributes."""
+        varying = zip(self.block.tags, self.row.values, strict=True)
+        return {**self.block.shared, **{tag: value for tag, value in varying if value is not None}}
+
     def get(self, tag: int) -> bytes | None:
         """Value of one attribute, or ``None``."""
         value = self.block.shared.get(tag)

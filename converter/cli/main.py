@@ -30,6 +30,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "converter.cli.convert:convert",
         "Convert DICOM files, folders and archives to FHIR.",
     ),
+    "listen": (
+        "converter.cli.listen:listen",
+        "Receive DICOM by C-STORE and publish studies as they become quiet.",
+    ),
+    "studies": (
+        "converter.cli.studies:studies",
+        "See and steer what the daemon received.",
+    ),
     "send": ("converter.cli.send:send", "Deliver what is queued for FHIR servers, and exit."),
     "dead": (
         "converter.cli.dead:dead",

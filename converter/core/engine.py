@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,8 @@ from converter.core import ids
 from converter.core.builder import DATA_ABSENT, Builder, put, resource
 from converter.core.conversion import Conversion, Explanation, Options, Trace
 from converter.core.dictionary import tag_of
-from converter.core.evaluate import Agreed, evaluate
+from converter.core.evaluate import Agreed, Outcome, evaluate
+from converter.core.header import SOP_INSTANCE_UID
 from converter.core.issues import Issue, gather
 from converter.core.notices import notices
 from converter.core.patient import conflict
@@ -20,6 +22,7 @@ from converter.core.transforms import Absent, Ref
 
 __all__ = ["Conversion", "Explanation", "Options", "convert", "explain"]
 
+_PLAIN = frozenset({str, int, bool, dict})
 LAST = 2**31
 """Sorts what has no number behind what has one."""
 
@@ -172,6 +175,8 @@ class _StudyBuilder(Builder):
         leaves = [child for child in node.children if child.rule]
         if len(leaves) != len(node.children):
             return self.instances_by_tree(node, series, path)
+        if self.trace is None:
+            return self.rows(leaves, series)
         columns = [series.keys(child.rule.tags) for child in leaves if child.rule]
         found: list[dict[str, Any]] = []
         rules, issues = self.rules, self.issues
@@ -208,6 +213,43 @@ class _StudyBuilder(Builder):
                 found.append(one)
         found.sort(key=lambda one: (one.get("number", LAST), one.get("uid", "")))
         return found
+
+    def rows(self, leaves: list[Node], series: Series) -> list[dict[str, Any]]:
+        """As `instances`, with nobody to explain it to: each key of a rule is looked at once."""
+        columns = [self.column(child, series) for child in leaves]
+        found: list[dict[str, Any]] = []
+        for instance, values in zip(series.instances, zip(*columns, strict=True), strict=True):
+            one: dict[str, Any] = {}
+            for child, outcome in zip(leaves, values, strict=True):
+                rule = child.rule
+                assert rule is not None
+                if outcome.issues:
+                    self.issues += [_at(issue, instance) for issue in outcome.issues]
+                value = outcome.value
+                if value is None:
+                    if child.required:
+                        self.issues.append(_missing(rule, instance))
+                        one = {}
+                        break
+                elif child.repeats or value.__class__ not in _PLAIN:
+                    put(one, child, self.resolve(value))
+                else:
+                    one[child.name] = value
+            if one:
+                found.append(one)
+        found.sort(key=lambda one: (one.get("number", LAST), one.get("uid", "")))
+        return found
+
+    def column(self, child: Node, series: Series) -> Iterable[Outcome]:
+        """What a rule yields for each instance of a series."""
+        rule = child.rule
+        assert rule is not None
+        if rule.transform == "uid" and rule.tags == (SOP_INSTANCE_UID,) and not rule.when:
+            # checked when it was read
+            return [Outcome(instance.uid) for instance in series.instances]
+        keys = series.keys(rule.tags)
+        outcomes = {key: evaluate(self.rules, rule, key) for key in dict.fromkeys(keys)}
+        return [outcomes[key] for key in keys]
 
     def instances_by_tree(self, node: Node, series: Series, path: str) -> list[dict[str, Any]]:
         found = []

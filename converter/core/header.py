@@ -22,6 +22,7 @@ __all__ = [
     "SPECIFIC_CHARACTER_SET",
     "STUDY_INSTANCE_UID",
     "TIMEZONE_OFFSET_FROM_UTC",
+    "Digests",
     "Header",
     "Unreadable",
     "Wanted",
@@ -71,6 +72,44 @@ def items(value: bytes | None) -> list[Header]:
 def digest(header: Header) -> bytes:
     """Digest of the kept attributes, 16 bytes: the same for the same content in any transfer syntax."""
     return blake2b(_encoder.encode(sorted(header.items())), digest_size=16).digest()
+
+
+class Digests:
+    """Digests of headers that share most attributes, each the same as `digest` gives.
+
+    Parameters
+    ----------
+    shared : Header
+        What is the same in all of them.
+    tags : sequence of int
+        In what they differ, sorted.
+    """
+
+    def __init__(self, shared: Header, tags: Sequence[int]) -> None:
+        self._count = len(shared)
+        self._parts: list[bytes] = [b""]
+        """Of the array: its front, what is shared, and by turns what differs."""
+        self._places: list[tuple[int, bytes]] = []
+        run = b""
+        for tag in sorted((*shared, *tags)):
+            if tag in shared:
+                run += _encoder.encode((tag, shared[tag]))
+            else:
+                self._places.append((len(self._parts) + 1, b"\x92" + _encoder.encode(tag)))
+                self._parts += [run, b""]
+                run = b""
+        self._parts.append(run)
+
+    def of(self, values: Sequence[bytes | None]) -> bytes:
+        """Digest of the header with these values of the differing attributes; ``None`` where absent."""
+        parts = self._parts.copy()
+        count = self._count
+        for (place, tag), value in zip(self._places, values, strict=True):
+            if value is not None:
+                count += 1
+                parts[place] = tag + _encoder.encode(value)
+        parts[0] = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+        return blake2b(b"".join(parts), digest_size=16).digest()
 
 
 def merge_wanted(*several: Wanted) -> dict[int, Any]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TypeAlias
 
 import msgspec
 
-from converter.core.header import Header, digest
+from converter.core.header import Digests, Header
 from converter.core.issues import Issue
 
 __all__ = [
@@ -95,22 +97,29 @@ def pack(
     instances : sequence of (str, Header, str, sequence of str)
         At least one.
     """
-    first = instances[0][1]
-    shared = dict(first)
+    headers = [header for _, header, _, _ in instances]
+    first = headers[0]
+    everywhere: AbstractSet[int] = first.keys()
     tags: set[int] = set()
-    for _, header, _, _ in instances[1:]:
-        if header.keys() != first.keys():
-            tags.update(header.keys() ^ first.keys())
-        for tag, value in header.items():
-            if shared.get(tag) != value:
+    if any(header.keys() != everywhere for header in headers):
+        everywhere = set(first).intersection(*headers)
+        tags = set().union(*headers) - everywhere
+    shared: Header = {}
+    if len(everywhere) > 1:
+        columns = zip(*map(itemgetter(*everywhere), headers), strict=True)
+        for tag, column in zip(everywhere, columns, strict=True):
+            if column.count(column[0]) == len(headers):
+                shared[tag] = column[0]
+            else:
                 tags.add(tag)
-    for tag in tags:
-        shared.pop(tag, None)
+    else:
+        tags.update(everywhere)
     order = sorted(tags)
-    rows = [
-        Row(uid, digest(header), source, list(findings), [header.get(tag) for tag in order])
-        for uid, header, source, findings in instances
-    ]
+    digests = Digests(shared, order)
+    rows = []
+    for uid, header, source, findings in instances:
+        values = [header.get(tag) for tag in order]
+        rows.append(Row(uid, digests.of(values), source, list(findings), values))
     return Block(study_instance_uid, series_instance_uid, shared, order, rows)
 
 

@@ -130,6 +130,14 @@ class _Planner:
 
     def walk(self, root: str) -> Iterator[Task | Skipped]:
         """Walk a folder without recursion, however deep it is."""
+        # nothing to ask of a file but whether it is one: the other questions take most of the time
+        plain = not (
+            self.listing
+            or self.follow_links
+            or self.with_stat
+            or self.filters.include
+            or self.filters.exclude
+        )
         stack: list[tuple[str, str]] = [(root, "")]
         while stack:
             folder, relative = stack.pop()
@@ -146,6 +154,15 @@ class _Planner:
                 continue
             below: list[tuple[str, str]] = []
             for entry in entries:
+                if (
+                    plain
+                    and entry.is_file(follow_symlinks=False)
+                    and not archives.hinted(entry.name)
+                ):
+                    self.waiting.append(Entry(entry.path))
+                    if len(self.waiting) >= MOST:
+                        yield from self.flush(MOST)
+                    continue
                 name = f"{relative}{entry.name}"
                 if entry.is_dir(follow_symlinks=False):
                     if entry.path not in self.walked:

@@ -158,7 +158,8 @@ def read_task(
             if isinstance(read, Unreadable) and read.reason in _MAYBE_ARCHIVE:
                 kind = archives.sniff(entry.path)
             if not kind:
-                collector.add(index, printable(entry.path), read)
+                path = entry.path
+                collector.add(index, path if path.isascii() else printable(path), read)
         if kind or task.kind == "archive":
             yield from _archive(task, index, collector, wanted, readers, ignore_changed)
         collector.result.done += 1

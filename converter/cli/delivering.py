@@ -16,9 +16,9 @@ from converter.config import Loaded, load
 from converter.delivery.client import FhirClient
 from converter.delivery.clock import Clock
 from converter.delivery.destinations import look, resolve
+from converter.delivery.job import Policy
 from converter.delivery.rendering import Recipe, StoreRenderer
 from converter.delivery.sender import Sender, Tally, Timing
-from converter.delivery.study import Policy
 from converter.delivery.target import Target
 from converter.settings import Config, parse_duration, parse_size
 
@@ -155,7 +155,7 @@ def _recipe(config: Config, own: DestinationSettings) -> tuple[Recipe, Policy]:
     from converter.pipeline.writing import stamped
 
     rules = rules_of(config)
-    judge = judge_of(rules, trusted=False)
+    judge = judge_of(rules, trusted=False, twice=False)
 
     def finish(resource: Json, patient: Json | None, dropped: Sequence[str]) -> Json:
         return stamped(resource, judge(resource, patient, dropped).profiles)

@@ -15,7 +15,16 @@ from typing import Literal, TextIO
 
 __all__ = ["JsonFormatter", "TextFormatter", "start"]
 
-SILENT = ("pydicom", "pynetdicom", "fhir", "py.warnings", "asyncio")
+SILENT = (
+    "pydicom",
+    "pynetdicom",
+    "fhir",
+    "py.warnings",
+    "asyncio",
+    "httpx2",
+    "httpcore2",
+    "stamina",
+)
 logger = logging.getLogger("converter.cli")
 
 

@@ -52,10 +52,10 @@ def _ours(rules: RuleSet) -> Iterator[str]:
             yield from head.get("claims", {}).values()
 
 
-def judge_of(rules: RuleSet, *, trusted: bool = True) -> Judge:
+def judge_of(rules: RuleSet, *, trusted: bool = True, twice: bool = True) -> Judge:
     """Make the check of a run: base R4, the profiles asked for, and fhir.resources on each new shape.
 
-    ``trusted``: UIDs were checked when they were read; those of others at a destination were not.
+    ``twice``: ask fhir.resources as well. ``trusted``: UIDs were checked when they were read; those of others at a destination were not.
     """
     from converter.fhir.claims import claims, patient_claims
     from converter.fhir.models import ShapeGuard
@@ -83,6 +83,6 @@ def judge_of(rules: RuleSet, *, trusted: bool = True) -> Judge:
             issues = [*issues, *found]
         elif resource["resourceType"] == "Patient":
             canonicals = patient_claims(resource, checker, rules.profiles, base=issues)
-        return Verdict([*issues, *guard.issues(resource)], canonicals)
+        return Verdict([*issues, *(guard.issues(resource) if twice else ())], canonicals)
 
     return judge

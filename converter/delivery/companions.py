@@ -6,6 +6,7 @@ system says so: never by a bare number, a name, or one hit among several.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -22,12 +23,36 @@ from converter.delivery.talk import Talk, created_id, strip_base, token
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Companions", "rewritten"]
+__all__ = ["Companions", "Shared", "rewritten"]
 
 Json = dict[str, Any]
 
 TRIES = 5
 OWN_SYSTEM = "urn:ietf:rfc:3986"
+
+
+class Shared:
+    """What threads know together of companions at one server, so that each is made by one of them."""
+
+    MOST = 5000
+
+    def __init__(self) -> None:
+        self._references: dict[str, str] = {}
+        self._locks = [threading.Lock() for _ in range(64)]
+
+    def lock(self, of: str) -> threading.Lock:
+        """Lock of a companion."""
+        return self._locks[hash(of) % len(self._locks)]
+
+    def get(self, of: str) -> str:
+        """Reference there; empty where nobody knows."""
+        return self._references.get(of, "")
+
+    def put(self, of: str, reference: str) -> None:
+        """Note one; an empty reference forgets it."""
+        if len(self._references) >= self.MOST:
+            self._references.clear()  # the outbox remembers
+        self._references[of] = reference
 
 
 class Companions:
@@ -46,6 +71,8 @@ class Companions:
         Checks a resource and stamps the profiles that it may claim.
     lookup : {"off", "create", "hold"}
     link_orders : bool
+    shared : Shared, optional
+        What other threads know of the same server.
     """
 
     def __init__(
@@ -58,6 +85,7 @@ class Companions:
         finish: Callable[[Json, Json | None, Sequence[str]], Json],
         lookup: Literal["off", "create", "hold"] = "off",
         link_orders: bool = False,
+        shared: Shared | None = None,
     ) -> None:
         self.talk = talk
         self.resources = {key(resource): resource for resource in resources}
@@ -66,6 +94,7 @@ class Companions:
         self.finish = finish
         self.lookup = lookup
         self.link_orders = link_orders
+        self.shared = shared or Shared()
         self.learnt: dict[str, str] = {}
         self.findings: list[Issue] = []
         self.patients: dict[str, Json | None] = {}
@@ -76,6 +105,7 @@ class Companions:
         for of in self.resources:
             self.mapping.pop(of, None)
             self.learnt[of] = ""
+            self.shared.put(of, "")
         self.patients.clear()
 
     def prepare(self, study: Json) -> Json:
@@ -84,8 +114,12 @@ class Companions:
         if self.link_orders:
             study = self._link(study)
         for of in self._ordered():
-            if of not in self.mapping:
-                self.mapping[of] = self.learnt[of] = self._ensure(self.resources[of])
+            if of in self.mapping:
+                continue
+            with self.shared.lock(of):
+                reference = self.shared.get(of) or self._ensure(self.resources[of])
+                self.shared.put(of, reference)
+            self.mapping[of] = self.learnt[of] = reference
         prepared: Json = rewritten(study, self.mapping)
         return prepared
 

@@ -18,8 +18,9 @@ import msgspec
 
 from converter.delivery.answers import backoff, retry_after
 from converter.delivery.clock import Clock
+from converter.delivery.job import Job, search_together
 from converter.delivery.redact import Refusal
-from converter.delivery.study import Job, deliver
+from converter.delivery.study import deliver
 from converter.delivery.talk import Delivery
 from converter.delivery.target import STUDYWISE, Target
 from converter.errors import ConverterError
@@ -176,41 +177,49 @@ class Sender:
     # out
 
     def _fill(self, pool: ThreadPoolExecutor, now: float) -> None:
-        share = max(1, 2 * self.workers // len(self.targets)) if self.targets else 0
+        share = max(1, self.workers // len(self.targets)) if self.targets else 0
         for target in self.targets.values():
-            room = min(target.room(now), share)
+            room = min(target.room(now), share * target.pack)
             rows = self.outbox.claim(target.name, room, now, now + self.timing.lease)
-            for row in rows:
-                rendered = self.renderer(row.study_uid, row.destination)
-                if rendered is None:
-                    later = now + self.timing.cap
-                    self.outbox.settle([Settled(row, "due", now, later, failed=False)])
-                    continue
-                keys = [f"{c['resourceType']}/{c['id']}" for c in rendered.companions]
-                reference = str((rendered.resource.get("subject") or {}).get("reference", ""))
-                job = Job(
-                    row,
-                    rendered.resource,
-                    list(rendered.companions),
-                    self.outbox.known(target.name, {*keys, reference} - {""}),
-                    target.outlet.server_ids,
-                    rendered.dropped,
-                )
-                target.flying += 1
-                self._flying[row.token] = row
-                pool.submit(self._work, target, job)
+            jobs = [job for row in rows if (job := self._job(target, row, now)) is not None]
+            target.flying += len(jobs)
+            for first in range(0, len(jobs), target.pack):
+                pool.submit(self._work, target, jobs[first : first + target.pack])
 
-    def _work(self, target: Target, job: Job) -> None:
+    def _job(self, target: Target, row: Row, now: float) -> Job | None:
+        rendered = self.renderer(row.study_uid, row.destination)
+        if rendered is None:
+            later = now + self.timing.cap
+            self.outbox.settle([Settled(row, "due", now, later, failed=False)])
+            return None
+        keys = {f"{c['resourceType']}/{c['id']}" for c in rendered.companions}
+        reference = str((rendered.resource.get("subject") or {}).get("reference", ""))
+        self._flying[row.token] = row
+        return Job(
+            row,
+            rendered.resource,
+            list(rendered.companions),
+            self.outbox.known(target.name, {*keys, reference} - {""}),
+            target.outlet.server_ids,
+            rendered.dropped,
+        )
+
+    def _work(self, target: Target, jobs: list[Job]) -> None:
+        if len(jobs) > 1:
+            search_together(target.client, jobs)
+        for job in jobs:
+            self._box.put((job.row, self._deliver(target, job)))
+
+    @staticmethod
+    def _deliver(target: Target, job: Job) -> Delivery | ConverterError:
         """Deliver one study: the boundary at which a fault of ours in it stays with it."""
         try:
-            delivery = deliver(target.client, target.policy, job)
+            return deliver(target.client, target.policy, job, target.shared)
         except ConverterError as error:
-            self._box.put((job.row, error))
-            return
+            return error
         except Exception as error:  # noqa: BLE001
             said = Refusal(0, "delivery-failed", (), _where(error))
-            delivery = Delivery("dead", "delivery-failed", said, uncertain=True)
-        self._box.put((job.row, delivery))
+            return Delivery("dead", "delivery-failed", said, uncertain=True)
 
     def _next(self, now: float) -> float | None:
         """When something may be sent again; ``None`` where nothing is due, or all circuits are open."""

@@ -8,9 +8,7 @@ history. Conditional updates are never used: two of them at once make two resour
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import orjson
@@ -18,7 +16,8 @@ import orjson
 from converter.core.issues import Issue
 from converter.core.merge import SHARED, Mismatch, study_uid, unite
 from converter.delivery.answers import Answer
-from converter.delivery.companions import Companions
+from converter.delivery.companions import Companions, Shared
+from converter.delivery.job import KIND, Job, uid_tokens
 from converter.delivery.redact import Refusal
 from converter.delivery.talk import (
     Client,
@@ -32,56 +31,20 @@ from converter.delivery.talk import (
 )
 
 if TYPE_CHECKING:
-    from converter.store.outbox import Row
+    from converter.delivery.job import Policy
 
-__all__ = ["Job", "Policy", "deliver", "digest"]
+__all__ = ["deliver", "digest"]
 
 Json = dict[str, Any]
 
 TRIES = 6
 """Once, and five times more after another writer."""
-KIND = "ImagingStudy"
 INSTANCES = "ImagingStudy.series.instance"
 VOLATILE = ("versionId", "lastUpdated", "source")
 """What a server writes into ``meta`` by itself."""
 
 
-def _as_it_is(resource: Json, patient: Json | None, dropped: Sequence[str]) -> Json:
-    del patient, dropped
-    return resource
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How studies are delivered to one destination."""
-
-    ownership: Literal["merge", "replace"] = "merge"
-    patient_lookup: Literal["off", "create", "hold"] = "off"
-    link_orders: bool = False
-    finish: Callable[[Json, Json | None, Sequence[str]], Json] = _as_it_is
-    """Checks a resource and stamps the profiles that it may claim."""
-    acquisition: frozenset[str] = frozenset()
-    our_profiles: frozenset[str] = frozenset()
-    max_body: int = 0
-    """Bytes; 0: as large as it is."""
-
-
-@dataclass(slots=True)
-class Job:
-    """One study on its way."""
-
-    row: Row
-    resource: Json
-    """Our ImagingStudy, rendered a moment ago."""
-    companions: list[Json] = field(default_factory=list)
-    known: Mapping[str, str] = field(default_factory=dict)
-    server_ids: bool = False
-    dropped: Sequence[str] = ()
-    """Paths that an option left out."""
-    tombstones: Container[str] = ()
-
-
-def deliver(client: Client, policy: Policy, job: Job) -> Delivery:
+def deliver(client: Client, policy: Policy, job: Job, shared: Shared | None = None) -> Delivery:
     """Deliver one study.
 
     Returns
@@ -89,7 +52,7 @@ def deliver(client: Client, policy: Policy, job: Job) -> Delivery:
     Delivery
         Every way in which it can end; nothing is raised for what a server does.
     """
-    attempt = _Attempt(Talk(client), policy, job)
+    attempt = _Attempt(Talk(client), policy, job, shared)
     try:
         delivery = attempt.run()
     except EndError as end:
@@ -103,7 +66,7 @@ def deliver(client: Client, policy: Policy, job: Job) -> Delivery:
 
 
 class _Attempt:
-    def __init__(self, talk: Talk, policy: Policy, job: Job) -> None:
+    def __init__(self, talk: Talk, policy: Policy, job: Job, shared: Shared | None) -> None:
         self.talk = talk
         self.policy = policy
         self.job = job
@@ -123,6 +86,7 @@ class _Attempt:
             finish=policy.finish,
             lookup=policy.patient_lookup,
             link_orders=policy.link_orders,
+            shared=shared,
         )
 
     def run(self) -> Delivery:
@@ -167,9 +131,10 @@ class _Attempt:
         return standing
 
     def search(self) -> list[str]:
-        # R4 writes a UID as urn:oid:; some write it bare
-        tokens = [token("urn:dicom:uid", f"urn:oid:{self.uid}"), token("urn:dicom:uid", self.uid)]
-        found = self.talk.search(KIND, {"identifier": ",".join(tokens)}) or []
+        if self.job.hits is not None:
+            hits, self.job.hits = self.job.hits, None
+            return list(hits)
+        found = self.talk.search(KIND, {"identifier": uid_tokens(self.uid)}) or []
         # a server that does not know the parameter may give everything that it has
         return sorted(
             {str(hit["id"]) for hit in found if hit.get("id") and study_uid(hit) == self.uid}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from converter.delivery.study import Policy
+from converter.delivery.companions import Shared
+from converter.delivery.job import Policy
 from converter.delivery.talk import Client, Delivery
 from converter.store.outbox import Outbox, Outlet
 
@@ -13,6 +14,7 @@ __all__ = ["STREAK", "STUDYWISE", "Target"]
 
 STREAK = 10
 """So many different studies refused in a row for the same reason are no fault of theirs."""
+PACK = 4
 STUDYWISE = frozenset({"refused", "patient-missing"})
 """Reasons that count towards a streak: the others are about one study by their nature."""
 
@@ -35,6 +37,7 @@ class Target:
     """Studies that were refused in a row for the same reason."""
     fingerprint: str = ""
     outbox: Outbox | None = None
+    shared: Shared = field(default_factory=Shared)
 
     def begin(self, outbox: Outbox, workers: int) -> None:
         """Take up what is remembered of the destination."""
@@ -49,10 +52,14 @@ class Target:
             return 0
         if self.outlet.circuit:
             return int(self.outlet.probe_at <= now and not self.flying)
-        ahead = self.most if self.limit >= self.most else 0
-        room = self.limit + ahead - self.flying
+        room = self.limit * self.pack - self.flying
         # a few at a time, so that they share a transaction
-        return room if room >= min(4, self.limit) else 0
+        return room if room >= min(PACK, self.limit) else 0
+
+    @property
+    def pack(self) -> int:
+        """Studies that share one search; each for itself while the server asks for less."""
+        return PACK if self.limit >= self.most and not self.outlet.circuit else 1
 
     def remember(self, **changes: Any) -> None:
         """Note what was learnt, in the store too."""

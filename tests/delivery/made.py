@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from converter.core.ids import patient_id, study_id
 from converter.delivery.client import FhirClient
-from converter.delivery.study import Job, Policy, deliver
+from converter.delivery.job import Job, Policy
+from converter.delivery.study import deliver
 from converter.settings import DestinationSettings
 from converter.store.outbox import Row
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from converter.core.ids import patient_id, study_id
-from converter.delivery.study import Policy
+from converter.delivery.job import Policy
 from tests.delivery.made import (
     ACCESSIONS,
     SYSTEM,

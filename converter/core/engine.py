@@ -22,6 +22,7 @@ from converter.core.transforms import Absent, Ref
 
 __all__ = ["Conversion", "Explanation", "Options", "convert", "explain"]
 
+_OWN_UID = [(SOP_INSTANCE_UID,)]
 _PLAIN = frozenset({str, int, bool, dict})
 LAST = 2**31
 """Sorts what has no number behind what has one."""
@@ -244,7 +245,7 @@ class _StudyBuilder(Builder):
         """What a rule yields for each instance of a series."""
         rule = child.rule
         assert rule is not None
-        if rule.transform == "uid" and rule.tags == (SOP_INSTANCE_UID,) and not rule.when:
+        if rule.transform == "uid" and not rule.when and [s.tags for s in rule.sources] == _OWN_UID:
             # checked when it was read
             return [Outcome(instance.uid) for instance in series.instances]
         keys = series.keys(rule.tags)

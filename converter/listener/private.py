@@ -49,6 +49,8 @@ __all__ = [
 NEEDED: Final = (
     "dul.socket",
     "dul.event_queue",
+    "dul.state_machine.current_state",
+    "dul.to_user_queue",
     "dimse.message",
     "_server",
     "_kill",
@@ -59,7 +61,6 @@ FAST: Final = (
     "dul._read_pdu_data",
     "dul._idle_timer.restart",
     "dul._kill_thread",
-    "dul.state_machine.current_state",
     "dul.to_provider_queue.queue",
     "dimse.msg_queue",
     "_accepted_cx",
@@ -68,6 +69,8 @@ FAST: Final = (
 )
 PATIENCE: Final = 0.5
 """Seconds that the association's own thread gets to park."""
+LINGER: Final = 1.0
+"""Seconds that a peer gets to close the connection after a rejection or an abort."""
 MAX_PRIVATE: Final = 1024
 """Private SOP classes that are registered in one process: a peer may propose any."""
 
@@ -130,17 +133,27 @@ class HardenedSocket(AssociationSocket):
         self._type = 0
         self._deadline = 0.0
         self._closing = threading.Lock()
+        self._ending: tuple[float, int] | None = None
 
     @property
     def ready(self) -> bool:
         """Whether there is something to read; by ``poll``, which knows no limit of descriptors."""
         if self.socket is None or not self._is_connected:
             return False
+        if self.assoc.dul.state_machine.current_state == "Sta13" and self._gone_on_long_enough():
+            return False  # pynetdicom closes the connection
         try:
             return self.stream.ready()
         except (OSError, ValueError):
             self.event_queue.put("Evt17")
             return False
+
+    def _gone_on_long_enough(self) -> bool:
+        """Whether a peer that was told to go had its time: what it sends is read on, or it might miss the answer."""
+        now = time.monotonic()
+        if not self._ending:
+            self._ending = now + LINGER, self.stream.received + MAX_ASSOCIATE
+        return now > self._ending[0] or self.stream.received > self._ending[1]
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read part of a PDU: its header, then the rest.

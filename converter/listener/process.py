@@ -70,11 +70,19 @@ def main(descriptor: int) -> None:
     receiver = Receiver(settings, journal, tls)
     draining = threading.Event()
     threading.Thread(target=_beat, args=(channel, receiver, draining), daemon=True).start()
-    send(channel, Ready(receiver.missing))
-    while True:
-        got = receive(channel)
-        if got is None:
-            os._exit(1)  # the supervisor was killed: what is acknowledged is in the journal
+    try:
+        send(channel, Ready(receiver.missing))
+        _obey(channel, receiver, draining)
+    except OSError:
+        pass  # it was killed with something unread
+    finally:
+        # Not by returning: threads of associations would keep the process, and with it the journal's lock.
+        os._exit(1)  # what is acknowledged is in the journal
+
+
+def _obey(channel: socket.socket, receiver: Receiver, draining: threading.Event) -> None:
+    """Do what the supervisor says, until it has gone."""
+    while (got := receive(channel)) is not None:
         message, passed = got
         if isinstance(message, Connect):
             receiver.take(
@@ -101,7 +109,7 @@ def _beat(channel: socket.socket, receiver: Receiver, draining: threading.Event)
             try:
                 send(channel, state)
             except OSError:
-                return
+                os._exit(1)
 
 
 if __name__ == "__main__":

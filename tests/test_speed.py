@@ -1,0 +1,63 @@
+"""A guard against getting slow: ratios to pydicom in the same run, never seconds; bounds are generous."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from pydicom import dcmread
+
+from benchmarks.corpora import Place, instance
+from converter.mapping import load
+from converter.reading import read_file
+from converter.reading.trace import Follower
+from converter.reading.walk import plan
+
+KEYWORDS = """
+SOPClassUID SOPInstanceUID StudyDate StudyTime AccessionNumber Modality ReferringPhysicianName StudyDescription
+SeriesDescription PatientName PatientID PatientBirthDate PatientSex BodyPartExamined StudyInstanceUID
+SeriesInstanceUID SeriesNumber InstanceNumber
+""".split()
+COUNT = 60
+
+
+def with_pydicom(path):
+    dataset = dcmread(path, stop_before_pixels=True)
+    return [dataset.get(keyword) for keyword in KEYWORDS]
+
+
+def cost(read, paths):
+    """Least CPU time of three goes over the files: what else the machine does adds and never takes away."""
+    goes = []
+    for _ in range(3):
+        begin = time.process_time()
+        for path in paths:
+            read(path)
+        goes.append(time.process_time() - begin)
+    return min(goes)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("series")
+    for number in range(COUNT):
+        (folder / f"{number:03d}").write_bytes(instance(Place(1, 1, 100 + number)))
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def wanted():
+    return load(["uk-core", "ips"]).wanted
+
+
+def test_a_header_of_a_series_is_read_many_times_as_fast_as_pydicom_reads_it(files, wanted):
+    read_file(files[0], wanted)
+    assert cost(with_pydicom, files) > 15 * cost(lambda path: read_file(path, wanted), files)
+
+
+def test_a_header_like_none_before_is_read_several_times_as_fast(files, wanted):
+    alone = dict(wanted)
+    follower = plan(alone).follower = Follower(plan(alone))
+    follower.follow = lambda source, data, header: None
+    follower.missed = lambda data, header: None
+    assert cost(with_pydicom, files) > 5 * cost(lambda path: read_file(path, alone), files)

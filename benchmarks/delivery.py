@@ -1,4 +1,3 @@
-# ruff: noqa: ANN001, ANN201, ANN202
 """Studies a second into a stub server, and memory while it goes on.
 
 ``python benchmarks/delivery.py [STUDIES] [INSTANCES]``: a state is filled with converted studies (one Patient for

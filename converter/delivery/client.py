@@ -8,6 +8,7 @@ loggers of the libraries are silent.
 from __future__ import annotations
 
 import logging
+import math
 import ssl
 import threading
 import time
@@ -20,7 +21,7 @@ import orjson
 
 from converter import __version__
 from converter.delivery.address import is_loopback, normalised
-from converter.delivery.answers import Answer, Asked, Failure
+from converter.delivery.answers import Answer, Asked, Failure, retry_after
 from converter.delivery.auth import Credentials, TokenError, credentials
 from converter.delivery.secret import stamp
 from converter.errors import ConfigurationError
@@ -73,6 +74,8 @@ class FhirClient:
         self.name = name
         self.base = normalised(settings.url, allow_http=allow_http)
         self.requests = 0
+        self._quiet_until = 0.0
+        self._quiet_status = 0
         self._settings = settings
         self._timeout = timeout
         self._connections = connections
@@ -179,6 +182,9 @@ class FhirClient:
             JSON of a resource.
         headers : mapping, optional
         """
+        if (left := self._quiet_until - time.monotonic()) > 0:
+            # asked to be left alone while this study was on its way: that holds for all threads
+            return Answer(self._quiet_status, {"retry-after": str(math.ceil(left))})
         answer = Answer(failure="connect")
         for attempt in (1, 2):
             try:
@@ -194,6 +200,9 @@ class FhirClient:
             if answer.status != 401 or attempt == 2:
                 break
             self.credentials.refused(proof)
+        if answer.status in {429, 503} and (asked_for := retry_after(answer.headers, time.time())):
+            self._quiet_status = answer.status
+            self._quiet_until = max(self._quiet_until, time.monotonic() + asked_for)
         return answer
 
     def _send(

@@ -75,5 +75,5 @@ def search_together(client: Client, jobs: Sequence[Job]) -> None:
 
 
 def uid_tokens(uid: str) -> str:
-    # R4 writes a UID as urn:oid:; some write it bare
+    """Both ways in which a UID may stand: R4 writes it as ``urn:oid:``, some write it bare."""
     return f"{token('urn:dicom:uid', f'urn:oid:{uid}')},{token('urn:dicom:uid', uid)}"

@@ -123,6 +123,8 @@ class Sender:
         self.chance = chance
         self.told = settled
         self.tally = Tally()
+        self.keep_on = False
+        """Wait for open circuits too: for a daemon. A command ends, and says what to look at."""
         self._box: queue.SimpleQueue[tuple[Row, Delivery | ConverterError]] = queue.SimpleQueue()
         self._flying: dict[str, Row] = {}
         self._renewed = 0.0
@@ -207,8 +209,13 @@ class Sender:
     def _work(self, target: Target, jobs: list[Job]) -> None:
         if len(jobs) > 1:
             search_together(target.client, jobs)
-        for job in jobs:
-            self._box.put((job.row, self._deliver(target, job)))
+        for number, job in enumerate(jobs):
+            if number and (target.outlet.circuit or target.failures):
+                self._box.put(
+                    (job.row, Delivery("back"))
+                )  # it was seen meanwhile that nothing goes
+            else:
+                self._box.put((job.row, self._deliver(target, job)))
 
     @staticmethod
     def _deliver(target: Target, job: Job) -> Delivery | ConverterError:
@@ -226,8 +233,10 @@ class Sender:
         moments = []
         for name, (_, first) in self.outbox.waiting(list(self.targets), now).items():
             outlet = self.targets[name].outlet
-            if not outlet.circuit or outlet.probe_at <= now:
-                moments.append(max(first, outlet.paused_until))
+            if self.keep_on and outlet.circuit:
+                moments.append(max(first, outlet.probe_at))
+            elif not outlet.circuit or outlet.probe_at <= now:
+                moments.append(max(first, self.targets[name].not_before))
         return min(moments) if moments else None
 
     # back
@@ -264,10 +273,16 @@ class Sender:
             self.outbox.learn(name, references)
 
     def _settle(self, row: Row, delivery: Delivery, now: float) -> Settled:
+        if delivery.state == "back":
+            return Settled(row, "due", now, now, uncertain=row.uncertain, failed=False)
         target = self.targets[row.destination]
         self.tally.attempts += 1
         if delivery.server_ids and not target.outlet.server_ids:
             target.remember(server_ids=True)
+        if delivery.answer.failure in {"connect", "tls"}:
+            target.unreachable(now, self._wait)
+        else:
+            target.failures = 0
         refusal = delivery.refusal
         kept = _encode(refusal) if refusal else b""
         if delivery.state == "delivered":
@@ -296,8 +311,11 @@ class Sender:
             target.slower(now + asked if asked else 0.0)
         if target.outlet.circuit:  # no proof that it works again
             target.open(target.outlet.circuit, now + self.timing.probe)
-        wait = backoff(row.attempts + 1, self.chance(), base=self.timing.base, cap=self.timing.cap)
-        return self._due(row, delivery, kept, now, now + max(wait, asked))
+        wait = max(self._wait(row.attempts + 1), asked)
+        return self._due(row, delivery, kept, now, now + wait)
+
+    def _wait(self, attempts: int) -> float:
+        return backoff(attempts, self.chance(), base=self.timing.base, cap=self.timing.cap)
 
     @staticmethod
     def _due(

@@ -106,7 +106,10 @@ class _Attempt:
             standing = self.standing(self.id)
             if standing is not None:
                 return standing
-            self.id = ""  # the server was set up anew
+            # the server was set up anew: nothing that is remembered of it holds
+            self.id = ""
+            self.companions.forget()
+            self.ours = self.companions.prepare(self.job.resource)
         hits = self.search()
         if len(hits) > 1:
             answer = Answer(200, empty=False)

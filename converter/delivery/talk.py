@@ -52,7 +52,7 @@ class Delivery:
     """How an attempt to deliver one study ended."""
 
     state: str = "due"
-    """``delivered``, ``due`` (again later), ``dead`` or ``held``."""
+    """``delivered``, ``due`` (again later), ``dead``, ``held``, or ``back`` (not tried)."""
     reason: str = ""
     refusal: Refusal | None = None
     circuit: str = ""

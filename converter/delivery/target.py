@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,9 @@ class Target:
     streak: list[str] = field(default_factory=list)
     """Studies that were refused in a row for the same reason."""
     fingerprint: str = ""
+    failures: int = 0
+    """How often in a row the server could not be reached at all."""
+    down_until: float = 0.0
     outbox: Outbox | None = None
     shared: Shared = field(default_factory=Shared)
 
@@ -48,8 +52,10 @@ class Target:
 
     def room(self, now: float) -> int:
         """How many more studies may be sent now."""
-        if self.outlet.paused_until > now:
+        if self.not_before > now:
             return 0
+        if self.failures:
+            return int(not self.flying)  # one study finds out whether it is there again
         if self.outlet.circuit:
             return int(self.outlet.probe_at <= now and not self.flying)
         room = self.limit * self.pack - self.flying
@@ -59,7 +65,19 @@ class Target:
     @property
     def pack(self) -> int:
         """Studies that share one search; each for itself while the server asks for less."""
-        return PACK if self.limit >= self.most and not self.outlet.circuit else 1
+        calm = self.limit >= self.most and not self.outlet.circuit and not self.failures
+        return PACK if calm else 1
+
+    @property
+    def not_before(self) -> float:
+        """Moment before which nothing is sent."""
+        return max(self.outlet.paused_until, self.down_until)
+
+    def unreachable(self, now: float, wait: Callable[[int], float]) -> None:
+        """Nothing answers there: all studies wait together, not each for itself."""
+        if now >= self.down_until:  # those that were on their way together are one failure
+            self.failures += 1
+            self.down_until = now + wait(self.failures)
 
     def remember(self, **changes: Any) -> None:
         """Note what was learnt, in the store too."""

@@ -105,7 +105,7 @@ def _add(path: Path, name: str, kind: str, read: _Read) -> None:
     else:
         read.faults.append(Fault(name, "example", "write [[example]]"))
     if "site" in document:
-        if kind != "site":
+        if kind not in {"file", "site"}:
             read.faults.append(Fault(name, "site", "a shipped file has no site"))
         elif not isinstance(document["site"], Mapping):
             read.faults.append(Fault(name, "site", "write [site], a table"))
@@ -118,7 +118,7 @@ def _profile_path(name: str) -> tuple[Path, str]:
         path = Path(name)
         if not path.is_file():
             raise ProfileNotFoundError(f"profile {name}: there is no such file")
-        return path, "site"
+        return path, "file"
     path = data_path("profiles", f"{name}.toml")
     if not path.is_file():
         known = [file.name for file in shipped() if file.kind == "profile"]
@@ -247,7 +247,7 @@ def load(
     for path in sorted(data_path("base").glob("*.toml")):
         _add(path, f"base/{path.name}", "base", read)
     placed = [_profile_path(name) for name in dict.fromkeys(profiles)]
-    for wanted in ("profile", "site"):
+    for wanted in ("profile", "file"):
         for path, kind in placed:
             if kind == wanted:
                 _add(path, f"profiles/{path.name}" if kind == "profile" else path.name, kind, read)
@@ -274,7 +274,7 @@ def load(
 def check(
     profiles: Sequence[str] = ("r4",), *, site: Site | None = None, overlays: Path | None = None
 ) -> tuple[list[Fault], int]:
-    """Compile the mapping and run every ``[[example]]``.
+    """Compile the mapping and run every ``[[example]]``: the site's under all that is in force, ours as we bring them.
 
     Returns
     -------
@@ -285,4 +285,9 @@ def check(
         rules = load(profiles, site=site, overlays=overlays)
     except MappingError as error:
         return list(error.faults), 0
-    return failures(rules), len(rules.examples)
+    # what we bring is held to its own promises: a site may change what our examples are about
+    brought = load([name for name in profiles if _profile_path(name)[1] == "profile"])
+    own = replace(
+        rules, examples=tuple(one for one in rules.examples if one["file"] not in brought.files)
+    )
+    return [*failures(brought), *failures(own)], len(rules.examples)

@@ -141,14 +141,43 @@ def test_a_shipped_kind_of_profile_may_be_a_file(tmp_path):
     assert [profile.name for profile in rules.profiles] == ["mine"]
 
 
-def test_two_profiles_in_files_are_both_the_sites_and_the_later_wins(tmp_path):
-    for name, keyword in (("a", "StudyID"), ("b", "StationName")):
-        (tmp_path / f"{name}.toml").write_text(
-            f'[ImagingStudy]\ndescription = {{ from = "{keyword}" }}\n'
-        )
-    rules = mapping.load((str(tmp_path / "a.toml"), str(tmp_path / "b.toml")))
-    made = converted({"StudyID": "x", "StationName": "y"}, rules=rules)
-    assert made.resource["description"] == "y"
+def described_by(path: Path, keyword: str) -> Path:
+    path.write_text(f'[ImagingStudy]\ndescription = {{ from = "{keyword}" }}\n')
+    return path
+
+
+def test_two_files_that_set_one_rule_differently_are_refused_unless_the_folder_decides(tmp_path):
+    one, two = (
+        str(described_by(tmp_path / f"{name}.toml", keyword))
+        for name, keyword in (("a", "StudyID"), ("b", "StationName"))
+    )
+    for named in ((one, two), (two, one)):
+        [fault] = faults(*named)
+        assert "ImagingStudy.description" in fault
+        assert "sets this rule differently" in fault
+    folder = tmp_path / "site"
+    folder.mkdir()
+    described_by(folder / "c.toml", "RequestedProcedureDescription")
+    rules = mapping.load((one, two), overlays=folder)
+    made = converted({"StudyID": "x", "RequestedProcedureDescription": "z"}, rules=rules)
+    assert made.resource["description"] == "z"
+
+
+def test_two_files_of_the_sites_folder_that_set_one_rule_differently_are_refused(tmp_path):
+    described_by(tmp_path / "a.toml", "StudyID")
+    described_by(tmp_path / "b.toml", "StationName")
+    [fault] = faults(overlays=tmp_path)
+    assert fault.startswith("b.toml: ImagingStudy.description: a.toml sets this rule differently")
+
+
+def test_a_sites_file_decides_over_a_shipped_profile_and_two_of_one_name_are_two(tmp_path):
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+    one = described_by(tmp_path / "x" / "site.toml", "StudyID")
+    assert mapping.load(("uk-core", str(one))).profiles
+    two = tmp_path / "y" / "site.toml"
+    two.write_text("[ImagingStudy.description]\nextension = { const = [] }\n")
+    assert any("decide both" in fault for fault in faults(str(one), str(two)))
 
 
 def test_the_version_changes_with_every_part_of_the_set_up(tmp_path):
@@ -198,6 +227,37 @@ def test_check_gives_the_faults_of_compiling_instead_of_raising(tmp_path):
     (tmp_path / "a.toml").write_text('[ImagingStudy]\nx = { from = "y" }\n')
     found, run = mapping.check(overlays=tmp_path)
     assert (len(found), run) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[ImagingStudy]\nstarted = false\n",
+        "[ImagingStudy]\nbasedOn = false\n[ImagingStudy.series]\nbodySite = false\n",
+        '[site]\ntimezone = "Europe/London"\n',
+        '[profile]\nname = "p"\ntitle = "p"\n[site.patient]\nsystem = "urn:x:mrn"\n',
+    ],
+)
+def test_what_a_site_may_change_breaks_no_example_that_we_bring(tmp_path, text):
+    path = tmp_path / "site.toml"
+    path.write_text(text)
+    found, run = mapping.check(("r4", "uk-core", "ips", str(path)))
+    assert found == []
+    assert run >= 20
+
+
+def test_settings_and_tables_of_a_site_break_no_example_that_we_bring(tmp_path):
+    (tmp_path / "codes").mkdir()
+    (tmp_path / "codes" / "body-part.csv").write_text(
+        "term,code,display,paired\nCHEST,43799004,Chest,no\n"
+    )
+    (tmp_path / "a.toml").write_text(
+        '[[example]]\nwhy = "all of ours in force"\n'
+        'dicom = { BodyPartExamined = "CHEST", StudyDate = "20240112", StudyTime = "10" }\n'
+        'fhir = { started = "2024-01-12T10:00:00+00:00", series = [{ bodySite = { code = "43799004" } }] }\n'
+    )
+    found, _ = mapping.check(site=Site(timezone="Europe/London"), overlays=tmp_path)
+    assert found == []
 
 
 def test_a_rule_set_goes_to_another_process_and_converts_the_same():

@@ -1,4 +1,4 @@
-"""Mapping files laid over each other: base, profiles, site.
+"""Mapping files laid over each other: base, profiles, the site's files.
 
 A file is the FHIR tree as TOML tables; a table with ``from``, ``const`` or ``ref`` is a rule. An overlay
 replaces a rule whole or removes it with ``false``.
@@ -17,6 +17,9 @@ __all__ = ["RULE_KEYS", "Layer", "RawRule", "flatten", "lay"]
 RULE_KEYS = ("from", "const", "ref")
 """A table that has one of these is a rule, not a part of the tree."""
 
+ORDER = {"base": 0, "profile": 1, "file": 2, "site": 3}
+"""Kinds of layers; what stands in a later kind decides what earlier ones set differently."""
+
 Path: TypeAlias = tuple[str, ...]
 
 
@@ -34,7 +37,7 @@ class Layer:
 
     file: str
     kind: str
-    """``base``, ``profile`` or ``site``."""
+    """``base``, ``profile`` (shipped), ``file`` (the site's, named as a profile) or ``site`` (its folder)."""
     rules: Mapping[Path, RawRule]
 
 
@@ -78,27 +81,28 @@ def lay(layers: list[Layer]) -> tuple[dict[Path, RawRule], list[Fault]]:
     Returns
     -------
     dict, list of Fault
-        The rules in force, in the order in which paths first appeared, and the faults: two profiles that
-        set one rule differently without a site's decision, a part of a rule overlaid.
+        The rules in force, in the order in which paths first appeared, and the faults: two files of one
+        kind that set one rule differently without a decision behind them, a part of a rule overlaid.
     """
     faults: list[Fault] = []
     placed: dict[Path, RawRule] = {}
-    set_by_profile: dict[Path, RawRule] = {}
-    decided = {path for layer in layers if layer.kind == "site" for path in layer.rules}
+    peers: dict[str, dict[Path, tuple[Layer, RawRule]]] = {kind: {} for kind in ORDER}
     for layer in layers:
+        beside = peers[layer.kind]
+        later = [one for one in layers if ORDER[one.kind] > ORDER[layer.kind]]
+        decided = {path for one in later for path in one.rules}
         for path, raw in layer.rules.items():
-            if layer.kind == "profile":
-                other = set_by_profile.setdefault(path, raw)
-                if other.options != raw.options and path not in decided:
+            _, other = beside.setdefault(path, (layer, raw))
+            if path not in decided:
+                if other.options != raw.options:
                     faults.append(
                         Fault(
                             raw.file,
                             ".".join(path),
-                            f"{other.file} sets this rule differently; decide it in the site's own file",
+                            f"{other.file} sets this rule differently; {_where(layer.kind)}",
                         )
                     )
-            if layer.kind == "profile" and path not in decided:
-                faults += _overlaps(path, raw, set_by_profile)
+                faults += _overlaps(path, layer, beside)
             whole = [
                 (".".join(upper), held)
                 for upper in _above(path)
@@ -119,16 +123,25 @@ def lay(layers: list[Layer]) -> tuple[dict[Path, RawRule], list[Fault]]:
     return {path: raw for path, raw in placed.items() if raw.options is not None}, faults
 
 
-def _overlaps(path: Path, raw: RawRule, set_by_profile: Mapping[Path, RawRule]) -> list[Fault]:
-    """A profile that sets a part of what another profile sets as a whole, or the whole of its part."""
+def _where(kind: str) -> str:
+    """Where two files of a kind that differ can be decided."""
+    if kind == "site":
+        return "keep one of the two"
+    return "decide it in the site's own file" + (" of --mappings" if kind == "file" else "")
+
+
+def _overlaps(
+    path: Path, layer: Layer, beside: Mapping[Path, tuple[Layer, RawRule]]
+) -> list[Fault]:
+    """A file that sets a part of what another of its kind sets as a whole, or the whole of its part."""
     return [
         Fault(
-            raw.file,
+            layer.file,
             ".".join(path),
-            f"{other.file} sets {'.'.join(known)}; decide both in the site's own file",
+            f"{other.file} sets {'.'.join(known)}; {_where(layer.kind).replace(' it ', ' both ')}",
         )
-        for known, other in set_by_profile.items()
-        if other.file != raw.file
+        for known, (other, _) in beside.items()
+        if other is not layer
         and known != path
         and (known == path[: len(known)] or path == known[: len(path)])
     ]

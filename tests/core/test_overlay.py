@@ -133,6 +133,18 @@ def test_the_site_decides_between_two_profiles():
     assert rules(one, two, site) == {"P.a": "site"}
 
 
+@pytest.mark.parametrize("kind", ["file", "site"])
+def test_two_files_of_a_site_that_set_one_rule_differently_are_a_fault(kind):
+    one, two = (layer(f'[P]\na = {{ from = "{name}" }}', kind, name) for name in "AB")
+    [fault] = faults(one, two)
+    assert fault.startswith("B: P.a: A sets this rule differently")
+
+
+def test_the_sites_folder_decides_between_two_files():
+    one, two = (layer(f'[P]\na = {{ from = "{name}" }}', "file", name) for name in "AB")
+    assert rules(one, two, layer('[P]\na = { from = "C" }', "site", "C")) == {"P.a": "C"}
+
+
 def test_rules_keep_the_order_in_which_they_first_appeared():
     low = layer(f"[P]\na = {RULE}\nb = {RULE}")
     assert list(rules(low, layer('[P]\nc = { from = "X" }\na = { from = "Y" }', "site"))) == [

@@ -50,13 +50,15 @@ def look(inputs: Sequence[str]) -> list[Input]:
     Raises
     ------
     SourceError
-        An input does not exist or may not be looked at.
+        An input does not exist. One that may not be looked at is left to `plan`, which skips it.
     """
     looked = []
     for given in inputs:
         real = os.path.realpath(given)
         try:
             mode = os.stat(real).st_mode
+        except PermissionError:
+            mode = 0
         except FileNotFoundError:
             raise SourceError(f"{printable(given)}: no such file or folder") from None
         except OSError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from converter.core.header import Header, Unreadable, Wanted
 from converter.core.study import pack, pack_block
 from converter.sources import archives
+from converter.sources.ahead import Ahead
 from converter.sources.task import Entry, Filters, Packed, Task, TaskResult, printable
 
 if TYPE_CHECKING:
@@ -150,21 +151,23 @@ def read_task(
         Take a file that changed while it was read.
     """
     collector = _Collector(filters)
-    for index, entry in enumerate(task.entries):
-        kind = archives.sniff(entry.path) if task.kind == "archive" else ""
-        if task.kind == "files":
-            collector.result.files += 1
-            read = readers.read_file(entry.path, wanted, ignore_changed=ignore_changed)
-            if isinstance(read, Unreadable) and read.reason in _MAYBE_ARCHIVE:
-                kind = archives.sniff(entry.path)
-            if not kind:
-                path = entry.path
-                collector.add(index, path if path.isascii() else printable(path), read)
-        if kind or task.kind == "archive":
-            yield from _archive(task, index, collector, wanted, readers, ignore_changed)
-        collector.result.done += 1
-        if collector.full:
-            yield collector.take()
+    with Ahead([entry.path for entry in task.entries] if task.kind == "files" else ()) as ahead:
+        for index, entry in enumerate(task.entries):
+            kind = archives.sniff(entry.path) if task.kind == "archive" else ""
+            if task.kind == "files":
+                ahead.reach(index)
+                collector.result.files += 1
+                read = readers.read_file(entry.path, wanted, ignore_changed=ignore_changed)
+                if isinstance(read, Unreadable) and read.reason in _MAYBE_ARCHIVE:
+                    kind = archives.sniff(entry.path)
+                if not kind:
+                    path = entry.path
+                    collector.add(index, path if path.isascii() else printable(path), read)
+            if kind or task.kind == "archive":
+                yield from _archive(task, index, collector, wanted, readers, ignore_changed)
+            collector.result.done += 1
+            if collector.full:
+                yield collector.take()
     yield collector.take()
 
 

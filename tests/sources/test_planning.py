@@ -149,3 +149,17 @@ def test_a_folder_that_cannot_be_entered_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     assert list(plan([str(tmp_path)])) == [Skipped(str(tmp_path), "permission-denied")]
+
+
+def test_an_input_that_may_not_be_looked_at_is_told_and_the_next_one_is_read(folder, monkeypatch):
+    closed, real = str(folder / "b" / "1.dcm"), os.stat
+
+    def refuse(path, **options):
+        if path == closed:
+            raise PermissionError(13, "no")
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    skipped, *tasks = plan([closed, str(folder / "top")])
+    assert skipped == Skipped(closed, "permission-denied")
+    assert paths(tasks) == ["top"]

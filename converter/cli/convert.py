@@ -42,7 +42,13 @@ find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("inputs", metavar="[INPUT]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument(
+    "inputs",
+    metavar="[INPUT]...",
+    nargs=-1,
+    # one that may not be read is told with the others that are left out
+    type=click.Path(path_type=Path, readable=False),
+)
 @option(
     "--from-file",
     metavar="FILE",

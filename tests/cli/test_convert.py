@@ -94,6 +94,26 @@ def test_a_broken_file_is_exit_1_and_the_others_are_converted(tmp_path):
     assert kinds("out") == ["ImagingStudy", "Patient"]
 
 
+def test_an_input_without_permission_is_told_and_the_others_are_converted(tmp_path, monkeypatch):
+    closed, open_ = str(tmp_path / "closed.dcm"), os.open
+    shutil.copy(DEMO / "us-abdomen" / "1.dcm", closed)
+
+    def refuse(path, *arguments, **options):
+        if path == closed:
+            raise PermissionError(13, "no")
+        return open_(path, *arguments, **options)
+
+    # whoever runs the tests may read everything
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: path != "closed.dcm")
+    monkeypatch.setattr(os, "open", refuse)
+    assert convert("closed.dcm", DEMO / "mr-knee", "-o", "out", "--report", "report.json") == 1
+    skipped = json.loads(Path("report.json").read_bytes())["skipped"]
+    assert [(item["path"], item["reason"]) for item in skipped] == [
+        ("closed.dcm", "permission-denied")
+    ]
+    assert kinds("out") == ["ImagingStudy", "Patient"]
+
+
 def test_dry_run_writes_nothing_but_the_report(tmp_path):
     assert convert(DEMO, "--dry-run", "-o", "out", "--report", "report.json") == 0
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from converter.core.issues import EXAMPLES, Issue
+from converter.core.companions import complete
+from converter.core.issues import Issue
 from converter.core.study import assemble, unpack_block
 from converter.errors import ConverterError
 from converter.pipeline.pool import Pool, Stop
+from converter.pipeline.remarks import remark_shared, sop_hash
 from converter.store import Companion, Converted, StudyStore
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ ROWS = 4000
 """Instances of one task, about: a large study is a task alone."""
 SMALL = 20_000
 """Instances that one process converts before others would have started."""
+A_STUDY = 40
+"""A study costs as much as so many instances, however few it has."""
 
 
 class _Work(NamedTuple):
@@ -75,34 +78,12 @@ def _convert_one(uid: str, blocks: tuple[bytes, ...], job: _Job) -> Converted:
                 for companion in made.companions
             ],
             study.duplicates,
-            [_sop_hash(one.uid) for series in study.series for one in series.instances],
+            [sop_hash(one.uid) for series in study.series for one in series.instances],
         )
     except ConverterError:
         raise
     except Exception as error:  # noqa: BLE001  one study must not cost the others
         return _failed(uid, len(study.series), study.count, where(error))
-
-
-def _sop_hash(uid: str) -> int:
-    return int.from_bytes(blake2b(uid.encode(), digest_size=8).digest(), "big", signed=True)
-
-
-def remark_shared(store: StudyStore) -> None:
-    """Find SOP Instance UIDs that are in two studies: they stay in both, with a finding in each."""
-    for study_uid, hashes in store.shared():
-        study = assemble(study_uid, map(unpack_block, store.blocks(study_uid)))
-        uids = (one.uid for series in study.series for one in series.instances)
-        found = sorted(uid for uid in uids if _sop_hash(uid) in hashes)
-        issue = Issue(
-            "warning",
-            "instance-in-several-studies",
-            "ImagingStudy.series.instance",
-            "SOPInstanceUID",
-            "The same SOP Instance UID is in another study as well; it stays in both.",
-            tuple(found[:EXAMPLES]),
-            len(found),
-        )
-        store.remark(study_uid, [issue])
 
 
 def _failed(uid: str, series: int, instances: int, message: str) -> Converted:
@@ -128,7 +109,7 @@ def _works(store: StudyStore, stop: Stop) -> Iterator[_Work]:
         if stop:
             return
         batch.append((uid, tuple(store.blocks(uid))))
-        rows += count
+        rows += count + A_STUDY
         if rows >= ROWS:
             yield _Work(tuple(batch))
             batch, rows = [], 0
@@ -146,7 +127,7 @@ def convert_studies(request: Request, store: StudyStore, progress: Progress, sto
     progress.phase("converting", total)
     job = _Job(request.parts, request.rules, request.options)
     works = _works(store, stop)
-    if request.jobs == 1 or few == 1 or total < SMALL:
+    if request.jobs == 1 or few == 1 or total + A_STUDY * few < SMALL:
         for work in works:
             if stop:
                 return
@@ -180,8 +161,12 @@ def reduce_companions(request: Request, store: StudyStore, stop: Stop) -> None:
             reason = "patient-conflict" if item.state == "conflict" else "study-failed"
             store.hold([item.study_uid], reason)
     mismatched: set[str] = set()
-    for _, _, contributions in store.contributions("Patient", least=2):
-        if request.parts.reduce(contributions).mismatch:
+    for kind, id_, contributions in store.contributions(
+        "Patient", least=1 if _unites(request, "Patient") else 2
+    ):
+        standing = _standing(request, kind, id_)
+        known = [*contributions, *([("", standing)] if standing else [])]
+        if len(known) > 1 and request.parts.reduce(known).mismatch:
             mismatched.update(uid for uid, _ in contributions)
     store.hold(mismatched, "patient-mismatch")
     reduce_published(request, store, stop)
@@ -196,9 +181,20 @@ def reduce_published(request: Request, store: StudyStore, stop: Stop) -> None:
         companions = []
         for kind, id_, contributions in batch:
             reduced = request.parts.reduce(contributions)
-            body = orjson.dumps(reduced.resource)
+            standing = _standing(request, kind, id_)
+            made = complete(standing, reduced.resource) if standing else reduced.resource
+            body = orjson.dumps(made)
             companions.append(Companion(kind, id_, body, list(reduced.issues)))
         store.save_companions(companions)
+
+
+def _standing(request: Request, kind: str, id_: str) -> dict[str, Any] | None:
+    """Companion that stands in the output and is to be united with ours."""
+    return request.sink.stands(kind, id_) if request.sink and _unites(request, kind) else None
+
+
+def _unites(request: Request, kind: str) -> bool:
+    return request.sink is not None and request.ownership == "merge" and request.sink.holds(kind)
 
 
 def _batches(items: Iterable[Any], size: int = 100) -> Iterator[list[Any]]:

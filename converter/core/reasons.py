@@ -10,6 +10,7 @@ from typing import Literal
 
 from converter.core.check_reasons import CHECKS
 from converter.core.delivery_reasons import NOT_LINKED, UNDELIVERED
+from converter.core.encoding_reasons import ENCODINGS
 
 __all__ = ["REASONS", "Reason"]
 
@@ -82,6 +83,12 @@ REASONS: dict[str, Reason] = {
         "finding",
         False,
         "The same SOP Instance UID is in two studies; it stays in both.",
+        "Find out which study it belongs to and leave the other copy out.",
+    ),
+    "series-in-several-studies": Reason(
+        "finding",
+        False,
+        "The same Series Instance UID is in two studies; it stays in both.",
         "Find out which study it belongs to and leave the other copy out.",
     ),
     "too-deep": Reason(
@@ -190,105 +197,7 @@ REASONS: dict[str, Reason] = {
     # studies that a FHIR server did not take
     **{code: Reason("held", True, *row) for code, row in UNDELIVERED.items()},
     # findings about values and encodings
-    "charset-missing": Reason(
-        "finding",
-        False,
-        "Text beyond ASCII in an object that states no character set; read as the site's, as UTF-8 or as Latin-1.",
-        "Set site.charset, or repair the object at its source.",
-    ),
-    "charset-unknown": Reason(
-        "finding",
-        False,
-        "The stated character set is no DICOM term, or does not allow the bytes that stand there.",
-        "Repair the object at its source; look at the text that came out.",
-    ),
-    "charset-invalid": Reason(
-        "finding",
-        False,
-        "Bytes that the stated character set does not have; U+FFFD stands in their place unless they could only be meant one way.",
-        "Repair the object at its source.",
-    ),
-    "control-character": Reason(
-        "finding",
-        False,
-        "Control characters were taken out of a text.",
-        "Nothing, or repair the object at its source.",
-    ),
-    "value-malformed": Reason(
-        "finding",
-        False,
-        "A value breaks the rules of its value representation and was left out.",
-        "Repair the object at its source.",
-    ),
-    "value-out-of-range": Reason(
-        "finding",
-        False,
-        "A number does not fit its value representation or the FHIR element and was left out.",
-        "Repair the object at its source.",
-    ),
-    "legacy-format": Reason(
-        "finding",
-        False,
-        "A date or time in the format of ACR-NEMA (1997.04.24, 14:04:38).",
-        "Nothing.",
-    ),
-    "partial-date": Reason(
-        "finding",
-        False,
-        "A date without its day or month.",
-        "Nothing, or complete it at its source.",
-    ),
-    "no-time-zone": Reason(
-        "finding",
-        False,
-        "A time was left out because nothing tells its offset from UTC.",
-        "Set site.timezone.",
-    ),
-    "offset-malformed": Reason(
-        "finding",
-        False,
-        "TimezoneOffsetFromUTC (0008,0201) is no offset and was not used.",
-        "Repair the object at its source.",
-    ),
-    "ambiguous-local-time": Reason(
-        "finding",
-        False,
-        "A local time that the clocks went through twice; the first is taken.",
-        "Nothing.",
-    ),
-    "nonexistent-local-time": Reason(
-        "finding",
-        False,
-        "A local time that the clocks skipped; the offset before the change is taken.",
-        "Nothing.",
-    ),
-    "truncated": Reason(
-        "finding",
-        False,
-        "The file ends after its header, within the pixel data or another value that is not needed.",
-        "Export or send the object again.",
-    ),
-    "no-preamble": Reason(
-        "finding", False, "The file has no DICOM preamble or no file meta information.", "Nothing."
-    ),
-    "unknown-vr": Reason(
-        "finding",
-        False,
-        "The header holds a value representation that DICOM does not define.",
-        "Repair the object at its source.",
-    ),
-    "malformed-sequence": Reason(
-        "finding",
-        False,
-        "What stands within a sequence breaks DICOM's encoding rules and was left out.",
-        "Repair the object at its source.",
-    ),
-    "wrong-vr": Reason(
-        "finding",
-        False,
-        "An attribute stands as something that it cannot be (a text as a sequence, say) and was left out.",
-        "Repair the object at its source.",
-    ),
+    **{code: Reason("finding", False, *row) for code, row in ENCODINGS.items()},
     # what the mapping finds
     "values-differ": Reason(
         "finding",

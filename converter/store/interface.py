@@ -167,6 +167,9 @@ class StudyStore(Protocol):
     def shared(self) -> Iterator[tuple[str, set[int]]]:
         """(Study UID, hashes) of studies that have SOP Instance UIDs of another study, by UID."""
 
+    def shared_series(self) -> Iterator[tuple[str, list[str]]]:
+        """(Study UID, Series UIDs) of studies that have Series UIDs of another study, sorted."""
+
     def remark(self, study_uid: str, issues: Sequence[Issue]) -> None:
         """Add findings of this run to a study, in the place of earlier ones."""
 

@@ -231,6 +231,17 @@ class SqliteStore(Reads):
             found.setdefault(study_uid, set()).add(sop)
         yield from sorted(found.items())
 
+    def shared_series(self) -> Iterator[tuple[str, list[str]]]:
+        # None in nearly every run: one look at all blocks says so.
+        twice = "SELECT series_uid FROM block GROUP BY series_uid HAVING min(study_uid) < max(study_uid)"
+        found: dict[str, list[str]] = {}
+        for (series_uid,) in self._all(twice):
+            sql = "SELECT DISTINCT study_uid FROM block WHERE series_uid = ?"
+            for (study_uid,) in self._all(sql, (series_uid,)):
+                found.setdefault(study_uid, []).append(series_uid)
+        for study_uid, series in sorted(found.items()):
+            yield study_uid, sorted(series)
+
     def remark(self, study_uid: str, issues: Sequence[Issue]) -> None:
         with self._database.transaction() as db:
             db.execute("INSERT OR REPLACE INTO remark VALUES (?, ?)", (study_uid, _encode(issues)))

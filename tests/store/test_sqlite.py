@@ -106,6 +106,19 @@ def test_more_studies_than_a_page_come_each_once(store):
     assert list(store.studies(unconverted=True)) == []
 
 
+def test_series_of_several_studies_come_by_study(store):
+    blocks = [block("1.1", ["a"]), block("1.1", ["b"]), block("1.2", ["c"], series="1.9")]
+    store.add([Part(blocks)], "v")
+    assert list(store.shared_series()) == []
+    more = [block("1.3", ["d"], series="1.9"), block("1.2", ["e"], series="1.1.1")]
+    store.add([Part(more)], "v")
+    assert list(store.shared_series()) == [
+        ("1.1", ["1.1.1"]),
+        ("1.2", ["1.1.1", "1.9"]),
+        ("1.3", ["1.9"]),
+    ]
+
+
 def test_nothing_of_a_task_stays_when_reading_it_breaks_off(store):
     def parts():
         yield Part([block("1.2", "a")])

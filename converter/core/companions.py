@@ -12,7 +12,7 @@ import orjson
 from converter.core.issues import Issue
 from converter.core.narrative import narrative
 
-__all__ = ["Reduced", "reduce"]
+__all__ = ["Reduced", "complete", "reduce"]
 
 UNITED = frozenset({"identifier", "reasonCode", "payloadType"})
 """Repeating elements that are united; any other element takes the most frequent value whole."""
@@ -121,6 +121,35 @@ def reduce(contributions: Sequence[tuple[str, dict[str, Any]]]) -> Reduced:
     resource = {"resourceType": first["resourceType"], "id": first["id"]}
     resource["text"] = narrative({**resource, **body})
     return Reduced({**resource, **body}, issues, mismatch)
+
+
+def complete(standing: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    """Unite a companion that stands in the output with what this run makes of it.
+
+    A run is a partial view: what it says stands, what it is silent about stays, identifiers are united.
+
+    Parameters
+    ----------
+    standing, made : dict
+        Two versions of one resource; neither is changed.
+    """
+    ours = {name: value for name, value in made.items() if name not in OWN}
+    body = dict(ours)
+    for name, value in standing.items():
+        if name in OWN or name == "meta":
+            continue
+        if name in UNITED and name in body:
+            body[name] = [*body[name], *(one for one in value if one not in body[name])]
+        elif name == "name" and not _named(made) and _named(standing):
+            body[name] = value
+        elif name not in body and not (name.startswith("_") and name[1:] in body):
+            body[name] = value
+            body.pop(f"_{name}", None)
+    if body == ours:
+        return made
+    resource = {"resourceType": made["resourceType"], "id": made["id"]}
+    resource["text"] = narrative({**resource, **body})
+    return {**resource, **body}
 
 
 def _by_study(contribution: tuple[str, dict[str, Any]]) -> tuple[str, bytes]:

@@ -68,7 +68,8 @@ class _StudyBuilder(Builder):
                 )
             )
         subject: dict[str, Any] = {"type": "Patient"}
-        if main and (system or self.options.patient == "logical"):
+        if main:
+            # without a system it is no key, and still tells two patients of one study apart
             subject["identifier"] = main
         if self.options.patient == "contained":
             self.contained.append({"resourceType": "Patient", "id": "patient", **body})

@@ -94,6 +94,7 @@ class FileSink:
         self.pretty = pretty
         self.durable = durable
         self._folders: set[str] = set()
+        self._stood: set[str] = set()
         self._root = os.fspath(folder)
         if folder.exists() and not folder.is_dir():
             raise SinkError(f"{folder} is a file: --format json wants a folder.")
@@ -111,7 +112,12 @@ class FileSink:
         """Remove what a killed run left: one temporary file a type at most."""
         for entry in os.scandir(self.folder):
             if _TYPE.fullmatch(entry.name) and entry.is_dir():
+                self._stood.add(entry.name)
                 (self.folder / entry.name / TEMPORARY).unlink(missing_ok=True)
+
+    def holds(self, resource_type: str) -> bool:
+        """Whether the folder held resources of a type when it was opened."""
+        return resource_type in self._stood
 
     def stands(self, resource_type: str, resource_id: str) -> Json | None:
         """Resource that stands in the folder."""

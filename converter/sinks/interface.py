@@ -17,6 +17,9 @@ Json = dict[str, Any]
 class Sink(Protocol):
     """Where resources go."""
 
+    def holds(self, resource_type: str) -> bool:
+        """Whether resources of a type may stand at the destination from an earlier run."""
+
     def stands(self, resource_type: str, resource_id: str) -> Json | None:
         """Resource that stands at the destination, to be united with ours; ``None`` where none does.
 
@@ -56,6 +59,10 @@ class Sink(Protocol):
 
 class Anew:
     """A sink that each run writes anew, so that nothing stands."""
+
+    def holds(self, resource_type: str) -> bool:  # noqa: ARG002  the protocol's
+        """Nothing stands."""
+        return False
 
     def stands(self, resource_type: str, resource_id: str) -> Json | None:  # noqa: ARG002  the protocol's
         """Nothing stands."""

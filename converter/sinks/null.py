@@ -26,6 +26,10 @@ class NullSink:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
 
+    def holds(self, resource_type: str) -> bool:
+        """Whether the folder holds resources of a type."""
+        return self.folder is not None and (self.folder / resource_type).is_dir()
+
     def stands(self, resource_type: str, resource_id: str) -> Json | None:
         """Resource that stands in the folder."""
         if self.folder is None:

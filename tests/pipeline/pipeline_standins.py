@@ -55,7 +55,7 @@ def convert(study, rules, options):
     companion = {
         "resourceType": "Patient",
         "id": patient,
-        "name": text(instances[0].get(NAME)),
+        "name": [{"text": text(instances[0].get(NAME))}],
         "birthDate": text(instances[0].get(BORN)),
     }
     return SimpleNamespace(state="converted", resource=resource, companions=[companion], **common)
@@ -63,10 +63,10 @@ def convert(study, rules, options):
 
 def reduce(contributions):
     bodies = [body for _, body in contributions]
-    pairs = {(body["name"], body["birthDate"]) for body in bodies}
+    pairs = {(body["name"][0]["text"], body["birthDate"]) for body in bodies}
     differ = len({a for a, _ in pairs}) > 1 and len({b for _, b in pairs}) > 1
     issues = [Issue("warning", "patient-differs")] if len(pairs) > 1 else []
-    body = min(bodies, key=lambda item: (item["name"], item["birthDate"]))
+    body = min(bodies, key=lambda item: (item["name"][0]["text"], item["birthDate"]))
     return SimpleNamespace(resource=body, issues=issues, mismatch=differ)
 
 

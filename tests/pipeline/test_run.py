@@ -246,6 +246,9 @@ class FullSink:
     def __init__(self):
         self.written, self.aborted = 0, False
 
+    def holds(self, resource_type):
+        return False
+
     def stands(self, resource_type, resource_id):
         return None
 

@@ -9,8 +9,10 @@ from converter.core.transforms.base import Call, View, transform
 
 __all__ = [
     "HIERARCHIC_DESIGNATOR",
+    "AssumedSystem",
     "accession_identifier",
     "identifier_type",
+    "is_stated",
     "issuer_of",
     "issuer_system",
     "settle",
@@ -49,13 +51,26 @@ def issuer_of(item: View, keyword: str) -> View | None:
     return issuer if named else None
 
 
+class AssumedSystem(str):
+    """The site's system for a number whose object names no issuer: it gives way to a stated one."""
+
+    __slots__ = ()
+
+
+def is_stated(system: str) -> bool:
+    """Whether an object itself says the system, or its issuer does."""
+    return bool(system) and not isinstance(system, AssumedSystem)
+
+
 def settle(identifiers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Identifiers of many instances: one without a system adds nothing to the same value with one."""
-    known = {one["value"] for one in identifiers if "system" in one}
+    """Identifiers of many instances: one whose issuer is not stated adds nothing to the same value with one."""
+    known = {one["value"] for one in identifiers if is_stated(one.get("system", ""))}
+    assumed = {one["value"] for one in identifiers if "system" in one} - known
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for one in identifiers:
-        if "system" in one or one["value"] not in known:
-            found.setdefault((one.get("system", ""), one["value"]), one)
+        system, value = one.get("system", ""), one["value"]
+        if is_stated(system) or (value not in known and (system or value not in assumed)):
+            found.setdefault((system, value), one)
     return list(found.values())
 
 
@@ -95,7 +110,8 @@ def _patient_identifier(call: Call, item: View, value: str) -> dict[str, Any] | 
     qualifiers = item.item("IssuerOfPatientIDQualifiersSequence")
     system = issuer_system(call, qualifiers) if qualifiers else ""
     code = qualifiers.first("IdentifierTypeCode").upper() if qualifiers else ""
-    known = settings.issuers.get(system) or settings.issuers.get(issuer)
+    # what the object states as a universal id goes before what the site says of the issuer's text
+    known = settings.issuers.get(system or issuer)
     if known is not None:
         if _checked(call, known.check, value):
             system, code = known.system, known.type or code
@@ -159,10 +175,12 @@ def accession_identifier(call: Call, item: View, code: str = "ACSN") -> dict[str
     local = issuer.first("LocalNamespaceEntityID") if issuer else ""
     if not system and local:
         system = call.site.order_systems.get(local, "")
-    if not system and not issuer:
-        system = settings.system
+    if not system and not issuer and settings.system:
+        system = AssumedSystem(settings.system)
     if system:
         found["system"] = system
+    else:
+        call.issue("issuer-missing", severity="information")
     found["value"] = value
     # the site assigned what nobody else is said to have assigned
     ours = not issuer or (bool(system) and system == settings.system)

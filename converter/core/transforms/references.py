@@ -12,6 +12,7 @@ from converter.core.transforms.identifiers import (
     HIERARCHIC_DESIGNATOR,
     accession_identifier,
     identifier_type,
+    is_stated,
     issuer_of,
     issuer_system,
 )
@@ -89,11 +90,13 @@ def _order(call: Call, item: View) -> Ref | None:
 
 
 def _settle(refs: list[Ref]) -> list[Ref]:
-    """Orders of many instances: one without a system adds nothing to the same number with one."""
-    known = {ref.value for ref in refs if ref.system}
+    """Orders of many instances: one whose issuer is not stated adds nothing to the same number with one."""
+    known = {ref.value for ref in refs if is_stated(ref.system)}
+    assumed = {ref.value for ref in refs if ref.system} - known
     found: dict[tuple[str, str], Ref] = {}
     for ref in refs:
-        if ref.system or ref.value not in known:
+        held = ref.value in known or (not ref.system and ref.value in assumed)
+        if is_stated(ref.system) or not held:
             found.setdefault((ref.system, ref.value), ref)
     return list(found.values())
 

@@ -5,11 +5,13 @@ Order: ``base``, the profiles asked for by name, site profiles given as files, t
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from hashlib import blake2b
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +64,18 @@ def shipped() -> list[MappingFile]:
         ("profile", "profiles", ".toml"),
         ("codes", "codes", ".csv"),
     ):
-        for path in sorted(data_path(folder).glob(f"*{suffix}")):
-            first = path.read_text(encoding="utf-8").splitlines()[:1]
-            found.append(MappingFile(path.stem, kind, first[0].lstrip("# ") if first else "", path))
+        found += [
+            MappingFile(path.stem, kind, _title(path.read_text("utf-8")), path)
+            for path in sorted(data_path(folder).glob(f"*{suffix}"))
+        ]
     return found
+
+
+def _title(text: str) -> str:
+    """First sentence of the comment that a file begins with."""
+    lines = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    comment = " ".join(line.lstrip("# ").strip() for line in lines)
+    return re.split(r"\.(?=\s|$)", comment, maxsplit=1)[0]
 
 
 def _bytes(path: Path, name: str) -> bytes:

@@ -64,6 +64,10 @@ class Command(click.Command):
         self.examples = examples
         super().__init__(*args, **attributes)
 
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """Give the first sentence of the help, whole: the list of a group's commands wraps, click would cut."""
+        return super().get_short_help_str(limit=1000)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, heading by heading in the order of their first option."""
         groups: dict[str, list[tuple[str, str]]] = {}

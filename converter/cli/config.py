@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from converter.cli.common import Command, configuration, option, verbosity
 from converter.cli.output import table
-from converter.errors import ConfigurationError
+from converter.errors import ConfigurationError, Fault, MappingError, ProfileNotFoundError
+
+if TYPE_CHECKING:
+    from converter.config import Loaded
 
 __all__ = ["config"]
 
@@ -56,10 +59,39 @@ def show(config_file: str | None, changed: bool, **_: Any) -> None:
 @CONFIG
 @verbosity
 def check(config_file: str | None, **_: Any) -> None:
-    """Read the configuration and tell all faults; exit 3 if there is one."""
+    """Read the configuration, the profiles and mappings that it names, and tell all faults; exit 3 if there is one."""
     loaded = configuration(config_file, {})
+    faults = _mapping_faults(loaded)
+    if faults:
+        raise MappingError(faults)
     where = str(loaded.file) if loaded.file else "no configuration file, defaults only"
     click.echo(f"ok: {where}")
+
+
+def _mapping_faults(loaded: Loaded) -> list[Fault]:
+    """What of the mapping that a configuration names is not there or wrong: of the run, and of each destination."""
+    from converter.mapping import load
+
+    settings = loaded.config.convert
+    named = {"convert.profile": settings.profile} | {
+        f"destinations.{name}.profile": held.profile
+        for name, held in loaded.config.destinations.items()
+        if held.profile
+    }
+    faults: list[Fault] = []
+    for key, profiles in named.items():
+        try:
+            load(
+                profiles,
+                site=loaded.config.site,
+                overlays=Path(settings.mappings) if settings.mappings else None,
+            )
+        except ProfileNotFoundError as error:
+            origin = loaded.origins.get(tuple(key.split(".")), "")
+            faults.append(Fault(origin, key, str(error)))
+        except MappingError as error:
+            faults += error.faults
+    return list(dict.fromkeys(faults))
 
 
 @config.command(cls=Command, examples="dcm2fhir config init dcm2fhir.toml")
@@ -160,6 +192,40 @@ TEMPLATE = """\
 # ca = "ca.pem"                       # in place of the system's certificates
 # max_body = "10MiB"                  # a larger body is not sent
 
+[listen]
+# ae_title = "DCM2FHIR"
+# port = 11112                        # 0: a free one
+# bind = "127.0.0.1"
+# allow_calling_aet = ["CT1"]         # empty: any
+# allow_ip = ["10.1.2.0/24"]          # empty: any that may connect
+# require_called_aet = false
+# open = false                        # listen beyond this machine without allow_ip or tls_ca
+# accept_private = false              # private SOP classes as well
+# receivers = 0                       # 0: one a core, four at most
+# quiet_period = "60s"                # a study is published when nothing came for so long,
+# quiet_cap = "15m"                   # at the latest so long after its first change
+# max_associations = 100
+# max_associations_per_address = 50
+# max_pdu = 131072
+# max_message = "4GiB"                # of one object
+# network_timeout = "60s"             # silence after which an association is ended
+# tls_cert = "listen.pem"
+# tls_key = "listen.key"
+# tls_ca = "peers.pem"                # each peer must show a certificate that one of these signed
+# http_port = 8080                    # /livez, /readyz and /metrics, on 127.0.0.1
+# state = "listen.db"                 # default: listen.db in $XDG_STATE_HOME/dcm2fhir
+# journal = "journal"                 # default: journal in $XDG_STATE_HOME/dcm2fhir
+# disk_reserve = "1GiB"               # with less free space nothing is taken
+# backlog_limit = "4GiB"              # of what is received and not yet taken in
+# drain_timeout = "30s"
+# success_status = "0x0000"           # 0x0000, 0xB006
+
+# [listen.peers.ct1]
+# ae_titles = ["CT1"]
+# addresses = ["10.1.2.3"]            # that these titles may come from; empty: any that may connect
+# certificate = "ct1.hospital.example"  # name in the certificate that these titles need (mutual TLS)
+# authoritative = false               # its PatientID ends a conflict of patients without an operator
+
 [log]
 # format = "text"                     # text, json
 
@@ -171,11 +237,13 @@ TEMPLATE = """\
 # charset = "ISO_IR 100"              # of objects with non-ASCII text that state none
 # keep_fractions = false              # fractions of a second
 # sct_display = false                 # displays beside SNOMED CT codes
+# service_request_status = "unknown"  # of a ServiceRequest: DICOM states none
 
 [site.patient]
 # system = "https://hospital.example/mrn"   # of a PatientID that states no issuer
 # type = "MR"
-# name_use = "usual"
+# name_use = "usual"                  # "" for none
+# subject = "Patient"                 # Patient, or Device for quality control studies (Device is not IPS)
 
 # IssuerOfPatientID as it stands in the DICOM, and what it means
 # [site.patient.issuers.NHS]
@@ -192,6 +260,8 @@ TEMPLATE = """\
 [site.encounter]
 # system = "https://hospital.example/visit"
 # missing = "omit"                    # omit, data-absent-reason
+# status = "finished"                 # an Encounter resource is made only where both are set: DICOM has neither
+# encounter_class = { system = "http://terminology.hl7.org/CodeSystem/v3-ActCode", code = "AMB", display = "ambulatory" }
 
 [site.organization]
 # system = "https://fhir.nhs.uk/Id/ods-organization-code"

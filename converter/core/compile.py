@@ -177,7 +177,9 @@ class _Compiler:
             self.fault(file, (*path, "const"), "this element repeats, so its value stands in [ ]")
             return
         for one in several:
-            for message in constant_faults(self.structure, element.type, one, "const"):
+            for message in constant_faults(
+                self.structure, element.type, one, "const", element.binding
+            ):
                 self.fault(file, path, message)
 
     def when(self, file: str, path: tuple[str, ...], value: Any) -> tuple[tuple[Source, str], ...]:

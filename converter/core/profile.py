@@ -6,6 +6,7 @@ beside them, mapping rules that other modules read. Constraints are only checked
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -164,9 +165,29 @@ def parse_profile(
             made = msgspec.convert({**head, "file": file}, Profile)
         except msgspec.ValidationError as error:
             faults.append(_fault(file, "profile", error, Profile))
+        else:
+            faults += [
+                Fault(file, f"profile.claims.{name}", text)
+                for name, text in _wrong_claims(made, structure)
+            ]
     if faults or made is None:
         raise MappingError(faults)
     return msgspec.structs.replace(made, constraints=tuple(rows))
+
+
+def _wrong_claims(profile: Profile, structure: Structure | None) -> list[tuple[str, str]]:
+    found = [
+        (name, "is no canonical: write the whole URL, such as https://hospital.example/...")
+        for name, canonical in profile.claims.items()
+        if re.fullmatch(r"(https?://[^\s/|]+|urn:[a-z0-9-]+:)[^\s|]*", canonical) is None
+    ]
+    if structure is not None:
+        kinds = {name for name, held in structure.types.items() if held.kind == "resource"}
+        for name in profile.claims.keys() - kinds:
+            near = get_close_matches(name, sorted(kinds), 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            found.append((name, f"is no resource type that is known here{hint}"))
+    return found
 
 
 def _fault(

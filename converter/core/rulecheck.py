@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from converter.core.rules import Source
-from converter.core.structure import Structure
+from converter.core.structure import Binding, Structure
 from converter.core.tables import CodeTable
 from converter.core.transforms import Transform
 
@@ -64,13 +64,16 @@ def table_faults(
             yield f"{transform.name} needs a column {column}, which code table {name} has not"
 
 
-def constant_faults(structure: Structure, type_name: str, value: Any, where: str) -> Iterator[str]:
-    """What in a constant does not fit its FHIR type."""
+def constant_faults(
+    structure: Structure, type_name: str, value: Any, where: str, binding: Binding | None = None
+) -> Iterator[str]:
+    """What in a constant does not fit its FHIR type, or the value set that R4 requires there."""
     definition = structure.types.get(type_name)
     if definition is None:
         return
     if definition.kind == "primitive":
-        yield from _primitive(type_name, definition.pattern, value, where)
+        faults = list(_primitive(type_name, definition.pattern, value, where))
+        yield from faults or _bound(structure, binding, [("", value)], where)
         return
     if not isinstance(value, Mapping):
         yield f"{where}: expected a table, this is a {type_name}"
@@ -82,12 +85,41 @@ def constant_faults(structure: Structure, type_name: str, value: Any, where: str
             hint = f"; did you mean {near[0]}?" if near else ""
             yield f"{where}: a {type_name} has no element {name}{hint}"
         elif element.max == 1:
-            yield from constant_faults(structure, element.type, inner, f"{where}.{name}")
+            yield from constant_faults(
+                structure, element.type, inner, f"{where}.{name}", element.binding
+            )
         elif not isinstance(inner, list):
             yield f"{where}.{name}: repeats, so its value stands in [ ]"
         else:
             for one in inner:
-                yield from constant_faults(structure, element.type, one, f"{where}.{name}")
+                yield from constant_faults(
+                    structure, element.type, one, f"{where}.{name}", element.binding
+                )
+    codings = value.get("coding", []) if type_name == "CodeableConcept" else [value]
+    if type_name in {"CodeableConcept", "Coding"} and isinstance(codings, list):
+        codes = [
+            (str(one.get("system", "")), one["code"])
+            for one in codings
+            if isinstance(one, Mapping) and "code" in one
+        ]
+        yield from _bound(structure, binding, codes, where)
+
+
+def _bound(
+    structure: Structure, binding: Binding | None, codes: Sequence[tuple[str, Any]], where: str
+) -> Iterator[str]:
+    """No code of a value set that R4 requires; of several codings one is enough."""
+    known = structure.value_sets.get(binding.value_set) if binding else None
+    if known is None or binding is None or binding.strength != "required" or not codes:
+        return
+    if any(
+        code in held for system, code in codes for url, held in known.items() if system in {"", url}
+    ):
+        return
+    every = sorted({code for held in known.values() for code in held})
+    near = get_close_matches(str(codes[0][1]), every, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    yield f"{where}: R4 requires a code of {binding.value_set}{hint}"
 
 
 def _primitive(type_name: str, pattern: str, value: Any, where: str) -> Iterator[str]:

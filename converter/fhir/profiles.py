@@ -172,13 +172,13 @@ class ProfileCheck:
                     report.add(
                         "profile-missing",
                         (place, last, None),
-                        f"{self.name}: {what} is needed {least} times, stands {count} times",
+                        f"{self.name}: {_too_few(what, count, least)}",
                     )
                 elif most is not None and count > most:
                     report.add(
                         "profile-too-many",
                         (place, last, None),
-                        f"{self.name}: {what} may stand {most} times, stands {count} times",
+                        f"{self.name}: {what}: at most {most} may stand, {count} {'does' if count == 1 else 'do'}",
                     )
 
         return rule
@@ -273,6 +273,12 @@ class ProfileCheck:
                 report.add(code, path, f"{self.name}: takes {listed}")
 
         return test
+
+
+def _too_few(what: str, count: int, least: int) -> str:
+    if not count:
+        return f"{what} is missing" + (f", at least {least} are needed" if least > 1 else "")
+    return f"{what}: at least {least} are needed, {count} stand" + ("s" if count == 1 else "")
 
 
 def reach(value: Any, steps: tuple[str, ...], path: Path) -> Iterator[tuple[Any, Path]]:

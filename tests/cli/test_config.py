@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 
+import msgspec
 import pytest
 
 from converter.cli.config import TEMPLATE
@@ -60,17 +61,58 @@ def test_init_writes_a_file_that_check_takes_and_never_overwrites(capsys, tmp_pa
 
 
 def test_every_commented_key_of_the_template_is_one_that_check_takes(tmp_path):
-    text = re.sub(r"^# (?=[\[\"a-z_0-9]+ *[=.\]]|\[)", "", TEMPLATE, flags=re.MULTILINE)
+    text = re.sub(r"^# (?=[\[\"A-Za-z_0-9]+ *[=.\]]|\[)", "", TEMPLATE, flags=re.MULTILINE)
     document = tomllib.loads(text)
     (tmp_path / "identity.key").write_text("correct horse battery staple", encoding="utf-8")
     (tmp_path / "all.toml").write_text(text, encoding="utf-8")
     config = load(tmp_path / "all.toml").config
     assert config.convert.profile == ("uk-core", "ips")
     assert config.site.patient.issuers["NHS"].check == "nhs-number"
-    assert set(document["convert"]) == {field.encode_name for field in fields(config.convert)}
+    secrets = {"identity.key", "site.identity_key"}
+    secrets |= {f"destinations.main.{name}" for name in ("token", "password", "client_secret")}
+    assert keys(document) == written(config) - secrets
 
 
-def fields(struct):
-    import msgspec
+def keys(table, at=""):
+    """Dotted keys of a table, down to what is no table."""
+    found = set()
+    for name, value in table.items():
+        found |= keys(value, f"{at}{name}.") if isinstance(value, dict) else {f"{at}{name}"}
+    return found
 
-    return msgspec.structs.fields(struct)
+
+def written(struct, at=""):
+    """Dotted keys of a configuration in which every table of named entries has one."""
+    found = set()
+    for field in msgspec.structs.fields(struct):
+        value = getattr(struct, field.name)
+        entries = value.items() if isinstance(value, dict) else [("", value)]
+        for name, one in entries:
+            key = f"{at}{field.name}" + (f".{name}" if name else "")
+            inner = isinstance(one, msgspec.Struct)
+            found |= written(one, f"{key}.") if inner else {key}
+        assert value != {}, f"{at}{field.name} has no example"
+    return found
+
+
+def test_check_tells_profiles_that_are_not_there_of_the_run_and_of_destinations(capsys, tmp_path):
+    (tmp_path / "dcm2fhir.toml").write_text(
+        '[convert]\nprofile = ["uk-cor"]\n[destinations.main]\nurl = "https://a.example"\nprofile = ["isp"]\n'
+    )
+    assert run(["config", "check"]) == 3
+    err = capsys.readouterr().err
+    assert (
+        "dcm2fhir.toml: convert.profile: there is no profile uk-cor; did you mean uk-core?" in err
+    )
+    assert (
+        "dcm2fhir.toml: destinations.main.profile: there is no profile isp; did you mean ips?"
+        in err
+    )
+
+
+def test_check_tells_faults_of_the_mapping_that_it_names(capsys, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.toml").write_text('[ImagingStudy]\nstatus = { const = "availble" }\n')
+    (tmp_path / "dcm2fhir.toml").write_text('[convert]\nmappings = "mine"\n')
+    assert run(["config", "check"]) == 3
+    assert "a.toml: ImagingStudy.status: " in capsys.readouterr().err

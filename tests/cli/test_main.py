@@ -50,6 +50,12 @@ def test_help_and_version_import_nothing_heavy(argument):
     assert not commands & set(modules)
 
 
+@pytest.mark.parametrize("group", ["", "config", "mappings", "studies", "dead"])
+def test_the_list_of_commands_cuts_no_sentence(capsys, group):
+    assert run([*group.split(), "--help"]) == 0
+    assert "..." not in capsys.readouterr().out.replace("[ARGS]...", "")
+
+
 def test_help_is_there_in_a_quarter_of_a_second():
     # one try in twenty will do: the machine that tests may be busy, the program may not
     command = [sys.executable, "-m", "converter", "--help"]

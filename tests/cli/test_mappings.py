@@ -24,6 +24,18 @@ def test_list_names_every_file(capsys):
     assert {("base", "imaging-study"), ("profile", "ips"), ("codes", "modality")} <= set(listed)
 
 
+def test_titles_are_whole(capsys):
+    assert run(["mappings", "list"]) == 0
+    titles = [line.split("\t")[2] for line in capsys.readouterr().out.splitlines()]
+    for title in titles:
+        assert not re.search(r"[,;:]$| (and|which|the|of)$", title)
+        assert title.count("(") == title.count(")")
+    assert (
+        "Base FHIR R4 (4.0.1): no constraint beside the definitions, and nothing to claim" in titles
+    )
+    assert "UK Core ImagingStudy 1.1.0 (draft, 2023-12-12)" in titles
+
+
 @pytest.mark.parametrize("file", shipped(), ids=lambda file: f"{file.kind}/{file.name}")
 def test_show_prints_what_list_names(file, capsys):
     assert run(["mappings", "show", f"{file.kind}/{file.name}"]) == 0

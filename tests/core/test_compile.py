@@ -118,6 +118,14 @@ def test_what_fhir_asks_for_is_enough():
         # constants
         ('description = { const = "" }', "const: is no string of FHIR R4"),
         ("status = { const = 1 }", "const: is no code of FHIR R4"),
+        (
+            'status = { const = "availble" }',
+            "const: R4 requires a code of http://hl7.org/fhir/ValueSet/imagingstudy-status; did you mean available?",
+        ),
+        (
+            'identifier = { const = [{ use = "offical" }] }',
+            "const.use: R4 requires a code of http://hl7.org/fhir/ValueSet/identifier-use; did you mean official?",
+        ),
         ("numberOfSeries = { const = -1 }", "const: is no unsignedInt of FHIR R4"),
         ('reasonCode = { const = { text = "x" } }', "this element repeats"),
         ('reasonCode = { const = [{ txt = "x" }] }', "no element txt; did you mean text?"),

@@ -39,6 +39,50 @@ def study():
     return json.loads(BASES["study"])
 
 
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ('ImagingStudy = "notaurl"', "claims.ImagingStudy: is no canonical"),
+        ('ImagingStudy = "https://"', "is no canonical"),
+        ('ImagingStudy = "https://a.example/x y"', "is no canonical"),
+        ('ImagingStudy = "https://a.example/x|1.0"', "is no canonical"),
+        ('ImaginStudy = "https://a.example/x"', "did you mean ImagingStudy?"),
+    ],
+)
+def test_a_claim_is_a_canonical_of_a_known_resource_type(claims, message):
+    assert message in faults(f"{HEAD}claims = {{ {claims} }}")[0]
+
+
+@pytest.mark.parametrize("canonical", ["https://a.example/x", "http://a.example/x", "urn:oid:1.2"])
+def test_a_canonical_is_taken_as_it_is(canonical):
+    text = f'{HEAD}claims = {{ ImagingStudy = "{canonical}" }}'
+    assert parse(text).claims == {"ImagingStudy": canonical}
+
+
+def test_messages_of_what_is_missing_or_too_much_read_well(study):
+    text = (
+        HEAD
+        + """
+    [[constraint]]
+    path = "ImagingStudy.interpreter"
+    min = 1
+    [[constraint]]
+    path = "ImagingStudy.identifier"
+    min = 9
+    [[constraint]]
+    path = "ImagingStudy.status"
+    max = 0
+    """
+    )
+    found = [one.message for one in shipped_checker([parse(text)]).check_profile(study, "site")]
+    count = len(study["identifier"])
+    assert sorted(found) == [
+        f"site: identifier: at least 9 are needed, {count} stand" + ("s" if count == 1 else ""),
+        "site: interpreter is missing",
+        "site: status: at most 0 may stand, 1 does",
+    ]
+
+
 def test_shipped_profiles_are_sound():
     assert {"r4", "uk-core", "ips"} <= {profile.name for profile in shipped_profiles()}
 

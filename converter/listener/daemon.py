@@ -30,6 +30,8 @@ __all__ = ["Daemon"]
 
 logger = logging.getLogger("converter.listener")
 TICK = 0.05
+INGEST = 0.5
+"""Seconds between batches: each is a sync that the receivers would have to wait behind."""
 RESTART = 1.0
 """Seconds between starts of a receiver that dies at once."""
 AFTER_CLOSE = 2.0
@@ -320,8 +322,7 @@ class Daemon:
                 self._board.beat("writer", fault)
                 if last and not taken:
                     return
-                if not taken:
-                    self._stopping.wait(1.0 if fault else TICK)
+                self._stopping.wait(1.0 if fault else INGEST)
         finally:
             writer.close()
             ledger.close()

@@ -92,6 +92,8 @@ class Receivers:
         """Take one message; ``False`` where the receiver has gone."""
         try:
             got = receive(receiver.channel)
+        except TimeoutError:
+            return True  # it says nothing yet
         except OSError:
             got = None
         if got is None:

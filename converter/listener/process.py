@@ -75,6 +75,8 @@ def main(descriptor: int) -> None:
         _obey(channel, receiver, draining)
     except OSError:
         pass  # it was killed with something unread
+    except Exception as error:
+        ours.exception("the receiver failed: %s", type(error).__name__)
     finally:
         # Not by returning: threads of associations would keep the process, and with it the journal's lock.
         os._exit(1)  # what is acknowledged is in the journal

@@ -57,7 +57,8 @@ class ConvertSettings(_Settings, frozen=True):
     format: Literal["json", "ndjson", "bundle"] = "json"
     bundle_type: Literal["transaction", "batch", "collection"] = "transaction"
     bundle_method: Literal["put", "create"] = "put"
-    max_bundle_entries: Positive = 100
+    max_bundle_entries: NotNegative = 0
+    """Of a Bundle in a folder; 0: 100. A file or standard output holds one Bundle."""
     max_file_size: Size = ""
     profile: tuple[str, ...] = ("r4",)
     patient: Literal["resource", "reference", "logical", "contained"] = "resource"

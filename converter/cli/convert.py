@@ -162,7 +162,7 @@ find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/
     "format_",
     type=click.Choice(["json", "ndjson", "bundle"]),
     heading=OUT,
-    help="json: one file a resource (default).",
+    help="json: one file a resource (default); ndjson: one a resource type; bundle: FHIR Bundles.",
 )
 @option(
     "--bundle-type",
@@ -181,7 +181,7 @@ find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/
     metavar="N",
     type=click.IntRange(min=1),
     heading=OUT,
-    help="With --format bundle: entries of one bundle.",
+    help="With --format bundle into a folder: entries of one bundle (default 100); a file holds one bundle of all.",
 )
 @option(
     "--max-file-size",

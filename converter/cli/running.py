@@ -7,7 +7,6 @@ import os
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import click
 from converter.cli.common import console, usage
 from converter.cli.progress import progress_for
 from converter.cli.rules import judge_of, merge_options, options_of, rules_of
+from converter.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -191,15 +191,17 @@ def _sink(settings: ConvertSettings) -> Sink:
         settings.output == "-" or path.suffix == ".ndjson" or (path.exists() and not path.is_dir())
     )
     size = parse_size(settings.max_file_size) if settings.max_file_size else 0
-    return open_sink(
-        settings.output,
-        settings.format,
-        max_file_size=size or (0 if single else NDJSON_FILE),
-        transaction_time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        bundle_type=settings.bundle_type,
-        bundle_method=settings.bundle_method,
-        max_bundle_entries=settings.max_bundle_entries,
-    )
+    try:
+        return open_sink(
+            settings.output,
+            settings.format,
+            max_file_size=size or (0 if single else NDJSON_FILE),
+            bundle_type=settings.bundle_type,
+            bundle_method=settings.bundle_method,
+            max_bundle_entries=settings.max_bundle_entries,
+        )
+    except ConfigurationError as error:
+        raise usage(str(error)) from error
 
 
 def _announce(loaded: Loaded, request: Request) -> None:

@@ -130,10 +130,20 @@ def _verdicts(
             yield from _stream(sys.stdin.buffer, "-", checker, asked, limit, absent)
         elif path.is_dir():
             for file in sorted(path.rglob("*")):
-                if file.suffix in SUFFIXES and file.is_file():
+                if file.suffix in SUFFIXES and file.is_file() and not _manifest(file):
                     yield from _file(file, checker, asked, limit, absent)
         else:
             yield from _file(path, checker, asked, limit, absent)
+
+
+def _manifest(path: Path) -> bool:
+    """Whether a file of a folder is the manifest that convert writes beside NDJSON."""
+    from converter.sinks.ndjson import MANIFEST, is_manifest
+
+    try:
+        return path.name == MANIFEST and is_manifest(path.read_bytes())
+    except OSError:  # told when it is checked
+        return False
 
 
 def _file(

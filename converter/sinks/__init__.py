@@ -31,6 +31,9 @@ __all__ = [
 
 Format = Literal["json", "ndjson", "bundle"]
 
+BUNDLE_ENTRIES = 100
+"""Entries of a Bundle in a folder, unless told: what a server takes in one transaction."""
+
 
 def open_sink(
     output: str,
@@ -39,7 +42,6 @@ def open_sink(
     pretty: bool = True,
     durable: bool = False,
     max_file_size: int = 0,
-    transaction_time: str = "",
     bundle_type: BundleType = "transaction",
     bundle_method: Method = "put",
     max_bundle_entries: int = 0,
@@ -57,10 +59,10 @@ def open_sink(
         For JSON files.
     max_file_size : int
         For an NDJSON folder.
-    transaction_time : str
-        For the manifest of an NDJSON folder.
-    bundle_type, bundle_method, max_bundle_entries
+    bundle_type, bundle_method : str
         For Bundles.
+    max_bundle_entries : int
+        For a folder of Bundles; 0 is `BUNDLE_ENTRIES`. A file or stream holds one Bundle of all.
     dry_run : bool
         Write nothing.
 
@@ -79,9 +81,15 @@ def open_sink(
     single = single_output(output, (".ndjson",) if output_format == "ndjson" else (".json",))
     if output_format == "ndjson":
         if single is None:
-            return NdjsonSink(path, max_file_size=max_file_size, transaction_time=transaction_time)
+            return NdjsonSink(path, max_file_size=max_file_size)
         if max_file_size:
             single.abort()
             raise ConfigurationError("--max-file-size needs a folder: name one with -o.")
         return NdjsonStream(single)
-    return BundleSink(single or path, bundle_type, bundle_method, max_entries=max_bundle_entries)
+    if single is None:
+        most = max_bundle_entries or BUNDLE_ENTRIES
+        return BundleSink(path, bundle_type, bundle_method, max_entries=most)
+    if max_bundle_entries:
+        single.abort()
+        raise ConfigurationError("--max-bundle-entries needs a folder: name one with -o.")
+    return BundleSink(single, bundle_type, bundle_method)

@@ -14,13 +14,12 @@ import orjson
 
 from converter.core.bundle import bundle_id, entry, group, key, references
 from converter.core.merge import study_uid
-from converter.errors import SinkError
 from converter.sinks.atomic import Replacement, guarded
 from converter.sinks.files import relative_path
 from converter.sinks.interface import Anew
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from converter.core.bundle import BundleType, Key, Method
@@ -36,12 +35,12 @@ class BundleSink(Anew):
     Parameters
     ----------
     output : Path or Output
-        A folder, or one file or stream; into a stream several Bundles go one a line.
+        A folder, or one file or stream, which holds one Bundle of all.
     kind : {"transaction", "batch", "collection"}
     method : {"put", "create"}
         What a transaction asks for, see `converter.core.bundle.entry`.
     max_entries : int
-        Greatest number of entries of a Bundle; 0 is no limit.
+        Greatest number of entries of a Bundle in a folder; 0 is no limit.
     """
 
     def __init__(
@@ -94,51 +93,43 @@ class BundleSink(Anew):
         resource: Json = orjson.loads(self._spool.read(length))
         return resource
 
-    def _bundle(self, keys: list[Key], separator: bytes) -> Iterator[bytes]:
-        """Bundle in pieces, each entry on a line of its own where the separator is a newline."""
+    def _bundle(self, keys: list[Key]) -> Iterator[bytes]:
+        """Bundle in pieces, each entry on a line of its own."""
         present = set(keys)
         head = {"resourceType": "Bundle", "id": bundle_id(keys, self.kind), "type": self.kind}
         yield orjson.dumps(head)[:-1]
         for number, of in enumerate(keys):
             made = entry(self._read(of), self.kind, self.method, present.__contains__)
-            yield (b"," if number else b',"entry":[') + separator + orjson.dumps(made)
-        yield (separator + b"]" if keys else b"") + b"}\n"
+            yield (b",\n" if number else b',"entry":[\n') + orjson.dumps(made)
+        yield (b"\n]" if keys else b"") + b"}\n"
 
     def close(self) -> list[str]:
         """Write the Bundles."""
         try:
             with guarded(self._where):
                 self._spool.flush()
-            groups = group(self._links.items(), self.max_entries)
-            written = self._to_folder(groups) if self._files else self._to_single(groups)
+            written = self._to_folder() if self._files else self._to_single()
         except BaseException:
             self.abort()
             raise
         self._spool.close()
         return written
 
-    def _to_folder(self, groups: Iterator[list[Key]]) -> list[str]:
+    def _to_folder(self) -> list[str]:
         assert self._files is not None
         with guarded(self._where):
-            for number, keys in enumerate(groups):
+            for number, keys in enumerate(group(self._links.items(), self.max_entries)):
                 with self._files.create(f"bundle-{number:03d}.json") as file:
-                    for piece in self._bundle(keys, b"\n"):
+                    for piece in self._bundle(keys):
                         file.write(piece)
                     file.flush()
                     os.fsync(file.fileno())
         return self._files.commit()
 
-    def _to_single(self, groups: Iterator[list[Key]]) -> list[str]:
+    def _to_single(self) -> list[str]:
         assert self._single is not None
-        several = list(groups) or [[]]
-        if len(several) > 1 and not self._single.endless:
-            raise SinkError(
-                f"{self._where} is one file and --max-bundle-entries needs {len(several)}: name a folder."
-            )
-        write: Callable[[bytes], None] = self._single.write
-        for keys in several:
-            for piece in self._bundle(keys, b"" if len(several) > 1 else b"\n"):
-                write(piece)
+        for piece in self._bundle(next(group(self._links.items()), [])):
+            self._single.write(piece)
         self._single.close()
         return [self._single.name]
 

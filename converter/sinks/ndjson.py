@@ -1,7 +1,8 @@
 """NDJSON (FHIR R4 ``nd-json.html``): one resource a line, one file a type, with a manifest.
 
 The manifest has the shape of the Bulk Data Access output manifest, so that loaders which take one find
-the files; each run writes all of it anew.
+the files. It is no answer of a server: it has no ``transactionTime`` and no ``request``, so that the same
+input gives the same bytes. Each run writes all of it anew.
 """
 
 from __future__ import annotations
@@ -22,9 +23,18 @@ if TYPE_CHECKING:
     from converter.sinks.interface import Json
     from converter.sinks.output import Output
 
-__all__ = ["NdjsonSink", "NdjsonStream", "encode_line"]
+__all__ = ["MANIFEST", "NdjsonSink", "NdjsonStream", "encode_line", "is_manifest"]
 
 MANIFEST = "manifest.json"
+
+
+def is_manifest(data: bytes) -> bool:
+    """Whether a file named `MANIFEST` is one that we wrote, and so no resource."""
+    try:
+        found = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(found, dict) and found.keys() == {"requiresAccessToken", "output", "error"}
 
 
 def encode_line(resource: Json) -> tuple[bytes, str, str]:
@@ -45,14 +55,11 @@ class NdjsonSink(Anew):
     folder : Path
     max_file_size : int
         Bytes after which a type goes on in its next file; a resource is never cut. 0 is no limit.
-    transaction_time : str
-        For the manifest; left out where empty, so that the same input gives the same bytes.
     """
 
-    def __init__(self, folder: Path, *, max_file_size: int = 0, transaction_time: str = "") -> None:
+    def __init__(self, folder: Path, *, max_file_size: int = 0) -> None:
         self.folder = folder
         self.max_file_size = max_file_size
-        self.transaction_time = transaction_time
         self._files = Replacement(folder)
         self._open: dict[str, BinaryIO] = {}
         self._sizes: dict[str, int] = {}
@@ -95,8 +102,6 @@ class NdjsonSink(Anew):
         """Put the files in place, the manifest last."""
         outputs = [part for name in sorted(self._outputs) for part in self._outputs[name]]
         manifest: dict[str, Any] = {"requiresAccessToken": False, "output": outputs, "error": []}
-        if self.transaction_time:
-            manifest = {"transactionTime": self.transaction_time, **manifest}
         try:
             with guarded(self.folder):
                 for file in self._open.values():

@@ -29,8 +29,6 @@ class Output(Protocol):
     """One place that bytes go to, in order."""
 
     name: str
-    endless: bool
-    """A stream, which takes several documents one after the other."""
 
     def write(self, data: bytes, study_uid: str = "") -> None:
         """Add bytes."""
@@ -44,8 +42,6 @@ class Output(Protocol):
 
 class SingleFile:
     """A file that takes its name when it is whole; one run at a time."""
-
-    endless = False
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         path = Path(os.path.realpath(path))
@@ -97,8 +93,6 @@ class SingleFile:
 
 class Stream:
     """Standard output, a pipe or a device: written straight, nothing to undo."""
-
-    endless = True
 
     def __init__(self, file: BinaryIO, name: str, *, owned: bool = False) -> None:
         self.name = name

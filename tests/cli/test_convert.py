@@ -152,6 +152,30 @@ def test_bundles_have_their_type_and_at_most_so_many_entries(tmp_path):
     assert len(bundles) >= 3
 
 
+@pytest.mark.parametrize("output", ["-", "all.json"])
+def test_one_file_with_a_limit_of_entries_is_wrong_use_before_anything_is_read(
+    tmp_path, capsys, output
+):
+    options = ("--format", "bundle", "--max-bundle-entries", "2")
+    assert convert(DEMO, "-o", output, *options) == 2
+    assert "--max-bundle-entries needs a folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_runs_into_ndjson_folders_are_the_same_bytes_and_validate_takes_the_folder(capsys):
+    held = []
+    for name in ("a", "b"):
+        assert convert(DEMO, "-o", name, "--format", "ndjson") == 0
+        held.append({path.name: path.read_bytes() for path in Path(name).iterdir()})
+    assert held[0] == held[1]
+    assert "manifest.json" in held[0]
+    capsys.readouterr()
+    assert run(["validate", "a"]) == 0
+    out, err = capsys.readouterr()
+    assert "manifest.json" not in out
+    assert err.startswith("6 checked; 6 conform")
+
+
 def test_bundle_entries_put_by_id_or_create_where_none_is(capfdbinary):
     requests = {}
     for method in ("put", "create"):

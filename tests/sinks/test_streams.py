@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from converter.core.ids import patient_id, study_id
-from converter.errors import ConfigurationError, SinkError
+from converter.errors import ConfigurationError
 from converter.sinks import open_sink
 
 ROOT = Path(__file__).parents[2]
@@ -41,13 +41,12 @@ def names(folder):
 
 
 def test_ndjson_is_one_file_a_type_with_a_manifest(tmp_path):
-    written = run(open_sink(str(tmp_path), "ndjson", transaction_time="2024-03-12T00:00:00Z"), study(1), patient(), study(2))  # fmt: skip
+    written = run(open_sink(str(tmp_path), "ndjson"), study(1), patient(), study(2))  # fmt: skip
     assert written == ["ImagingStudy.000.ndjson", "Patient.000.ndjson", "manifest.json"]
     assert names(tmp_path) == written
     lines = (tmp_path / "ImagingStudy.000.ndjson").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [study(1), study(2)]
     assert json.loads((tmp_path / "manifest.json").read_text()) == {
-        "transactionTime": "2024-03-12T00:00:00Z",
         "requiresAccessToken": False,
         "output": [
             {"type": "ImagingStudy", "url": "ImagingStudy.000.ndjson", "count": 2},
@@ -129,13 +128,31 @@ def test_bundle_file_is_the_bundle_of_the_core(tmp_path):
     assert json.loads(path.read_text()) == bundle([])
 
 
-def test_one_file_cannot_hold_several_bundles(tmp_path):
-    sink = open_sink(str(tmp_path / "all.json"), "bundle", max_bundle_entries=1)
-    sink.write(study(1))
-    sink.write(study(2))
-    with pytest.raises(SinkError, match="name a folder"):
-        sink.close()
+def test_one_file_holds_one_bundle_of_all(tmp_path):
+    path = tmp_path / "all.json"
+    run(open_sink(str(path), "bundle"), *(study(n) for n in range(300)))
+    assert len(json.loads(path.read_text())["entry"]) == 300
+
+
+def test_a_folder_of_bundles_has_a_limit_unless_told(tmp_path):
+    run(open_sink(str(tmp_path), "bundle"), *(study(n) for n in range(101)))
+    bundles = [json.loads((tmp_path / name).read_text()) for name in names(tmp_path)]
+    assert [len(one["entry"]) for one in bundles] == [100, 1]
+
+
+@pytest.mark.parametrize("output", ["all.json", "/dev/null"])
+def test_one_file_cannot_have_a_limit_of_entries(tmp_path, output):
+    with pytest.raises(ConfigurationError, match="needs a folder"):
+        open_sink(str(tmp_path / output), "bundle", max_bundle_entries=1)
     assert names(tmp_path) == []
+
+
+def test_the_same_resources_give_the_same_ndjson_folder(tmp_path):
+    held = []
+    for name in ("a", "b"):
+        run(open_sink(str(tmp_path / name), "ndjson"), study(1), patient())
+        held.append({n: (tmp_path / name / n).read_bytes() for n in names(tmp_path / name)})
+    assert held[0] == held[1]
 
 
 def test_one_ndjson_file_cannot_be_rotated(tmp_path):
@@ -179,10 +196,9 @@ def test_standard_output_takes_a_line_a_resource(kind):
     )
 
 
-def test_standard_output_takes_bundles_one_a_line():
-    options = {"max_bundle_entries": 1}
-    done = in_process(WRITE.format(kind="bundle", options=options, count=2), subprocess.PIPE)
-    assert [json.loads(line)["type"] for line in done.stdout.splitlines()] == ["transaction"] * 2
+def test_standard_output_takes_one_bundle():
+    done = in_process(WRITE.format(kind="bundle", options={}, count=200), subprocess.PIPE)
+    assert len(json.loads(done.stdout)["entry"]) == 200
 
 
 @pytest.mark.parametrize("kind", ["ndjson", "bundle"])

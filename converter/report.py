@@ -239,7 +239,12 @@ def summary(run: RunLike, console: Console, *, exit_code: int, advice: str = "")
     for number, url in enumerate(run.profiles_asked):
         met = f"{_number(run.profiles_met.get(url, 0))}"
         table.add_row("" if number else "Profiles met", met, Text(f"of {_number(studies)}: {url}"))
-    console.print(table)
+    if console.is_terminal:
+        console.print(table)
+    else:  # rich fills each line with blanks
+        with console.capture() as drawn:
+            console.print(table)
+        console.file.writelines(f"{line.rstrip()}\n" for line in drawn.get().splitlines())
     if run.interrupted:
         console.print(Text(f"Interrupted; what was done stays. {advice}".rstrip()))
     elif exit_code:

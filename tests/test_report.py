@@ -271,3 +271,9 @@ def test_a_pipeline_result_is_what_a_report_needs():
     needed = set(RunLike.__annotations__) | {"studies", "skipped"}
     made = set(dir(RunResult)) | set(RunResult.__init__.__code__.co_names)
     assert needed <= made
+
+
+def test_summary_outside_a_terminal_has_no_blanks_at_the_ends_of_lines():
+    lines = shown(Run()).splitlines()
+    assert len(lines) > 5
+    assert all(line == line.rstrip() for line in lines)

@@ -180,7 +180,22 @@ def _short(row: tuple[str, ...]) -> tuple[str, ...]:
     if value == f"(absent: no value in {keywords})":
         value = "(absent: no value)"
     slices = f"\n{key.partition('.')[2]}" if _plain(key) != key else ""
-    return (element, value, keywords.replace(", ", "\n"), file + slices, code_row, source)
+    return (
+        element,
+        _wrappable(value),
+        keywords.replace(", ", "\n"),
+        file + slices,
+        code_row,
+        source,
+    )
+
+
+def _wrappable(value: str) -> str:
+    """JSON with blanks in it; all else as it is."""
+    try:
+        return json.dumps(json.loads(value), ensure_ascii=False) if value[:1] in "{[" else value
+    except ValueError:  # a text that begins like JSON
+        return value
 
 
 def _sections(rows: Sequence[Explanation]) -> list[tuple[str, list[Explanation]]]:

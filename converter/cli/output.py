@@ -14,6 +14,9 @@ __all__ = ["table"]
 
 CONTROL = {code: None for code in (*range(32), 127, *range(128, 160)) if code not in {9, 10}}
 
+WORD = 45
+"""Characters that a word may have; no DICOM keyword is longer."""
+
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows to stdout; values may come from DICOM, so control characters are left out.
@@ -32,10 +35,39 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    console = Console(highlight=False)
+    cells = [[_clean(cell) for cell in row] for row in rows]
+    if _narrowest(columns, cells) > console.width:
+        _print_records(columns, cells)
+        return
+    drawn = Table(box=None, header_style="bold", pad_edge=False)
+    for column, held in zip(columns, zip(*cells, strict=True) if cells else columns, strict=True):
+        drawn.add_column(column, min_width=_longest([column, *held]))
+    for row in cells:
+        drawn.add_row(*(Text(cell, overflow="fold") for cell in row))
+    console.print(drawn)
+
+
+def _longest(cells: Iterable[str]) -> int:
+    """Width of the longest word: a narrower column would break it. What is no word, such as a URL, may break."""
+    longest = max((len(word) for cell in cells for word in cell.split()), default=0)
+    return min(longest, WORD)
+
+
+def _narrowest(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Give the least width of a table that breaks no word."""
+    held = zip(columns, *rows, strict=True)
+    return sum(_longest(cells) for cells in held) + 2 * (len(columns) - 1)
+
+
+def _print_records(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print each row as lines of its own, where a table would be too wide."""
+    width = max(map(len, columns[1:]), default=0)
     for row in rows:
-        drawn.add_row(*(Text(_clean(cell), overflow="fold") for cell in row))
-    Console(highlight=False).print(drawn)
+        click.secho(row[0], bold=True)
+        for column, cell in zip(columns[1:], row[1:], strict=True):
+            if cell.strip():
+                click.echo(f"  {column:{width}}  {' '.join(cell.split())}")
 
 
 def _clean(cell: str) -> str:

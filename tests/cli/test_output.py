@@ -17,6 +17,31 @@ def test_in_a_pipe_rows_are_tab_separated_without_headings_or_control_characters
     assert capsys.readouterr().out == "a\t1 2 3\t[31mred\nb\t\t[bold]plain[/bold]\n"
 
 
+def shown_on_terminal(columns, rows, width):
+    main, other = pty.openpty()
+    code = f"from converter.cli.output import table; table({columns!r}, {rows!r})"
+    subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=other,
+        check=True,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": str(width)},
+    )
+    os.close(other)
+    shown = os.read(main, 10_000).decode()
+    os.close(main)
+    return shown
+
+
+def test_a_terminal_that_is_too_narrow_gets_a_line_a_cell_and_no_broken_word():
+    row = ["ImagingStudy.series.bodySite", "RequestedProcedureDescription", "", "x " * 30]
+    for width in (30, 60, 80, 110, 200):
+        shown = shown_on_terminal(("element", "DICOM", "code", "why"), [row], width)
+        assert "ImagingStudy.series.bodySite" in shown
+        assert "RequestedProcedureDescription" in shown
+        assert ("DICOM" in shown.splitlines()[0]) == (width > 70)
+    assert "code" not in shown_on_terminal(("element", "DICOM", "code", "why"), [row], 30)
+
+
 def test_on_a_terminal_there_are_headings_and_values_command_nothing():
     main, other = pty.openpty()
     code = f"from converter.cli.output import table; table(('one', 'two', 'three'), {ROWS!r})"

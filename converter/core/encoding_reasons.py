@@ -57,6 +57,10 @@ ENCODINGS: dict[str, tuple[str, str]] = {
         "The file ends after its header, within the pixel data or another value that is not needed.",
         "Export or send the object again.",
     ),
+    "zero-padding": (
+        "Zeros stand where the next element of the data set should; what may follow them was not read.",
+        "Nothing if the file was padded; else export or send the object again.",
+    ),
     "no-preamble": (
         "The file has no DICOM preamble or no file meta information.",
         "Nothing.",

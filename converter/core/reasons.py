@@ -106,7 +106,7 @@ REASONS: dict[str, Reason] = {
     "header-limit": Reason(
         "skipped",
         True,
-        "A value of the header is larger than the limit.",
+        "A value of the header is larger than the limit, or its elements are more than any real object has.",
         "Look at where the file came from; it may be hostile.",
     ),
     "unreadable-member": Reason(

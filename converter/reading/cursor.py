@@ -14,6 +14,7 @@ from converter.reading.encoding import (
     SHORT,
     UNDEFINED,
     WIDTH,
+    ZEROS,
     little_endian,
 )
 from converter.reading.result import HandOver, Limits, Refused
@@ -41,7 +42,7 @@ class Cursor:
     """
 
     __slots__ = (
-        "at", "base", "chunk", "data", "explicit", "findings", "limits", "little", "source",
+        "at", "base", "chunk", "data", "explicit", "findings", "left", "limits", "little", "source",
         "unpack", "unpack_long", "unpack_short",
     )  # fmt: skip
 
@@ -52,6 +53,7 @@ class Cursor:
         self.at = 0
         self.limits = limits
         self.chunk = limits.first
+        self.left = limits.elements
         self.findings: dict[str, None] = {}
         self.syntax(explicit=True, little=True)
 
@@ -120,9 +122,33 @@ class Cursor:
             length = self.unpack_long(self.data, self.at + 8)[0]
             self.at += 12
         else:
-            letters = vr.isalpha() and vr.isupper()
-            raise HandOver("unknown-vr" if letters else "")
+            if not (vr.isalpha() and vr.isupper()):
+                raise HandOver
+            if not self._has_long_form(tag):
+                raise HandOver("unknown-vr")
+            self.findings["unknown-vr"] = None
+            length = self.unpack_long(self.data, self.at + 8)[0]
+            self.at += 12
         return tag, vr, length
+
+    def _has_long_form(self, tag: int) -> bool:
+        """Whether a VR that DICOM does not define is written as PS3.5 7.1.2 wants new ones: length in four bytes.
+
+        Of two zeros before a length, or an empty value with its length in two bytes and the next element.
+        """
+        if self.data[self.at + 6 : self.at + 8] != b"\0\0" or not self.available(12):
+            return False
+        if not self.available(14):
+            return True
+        group, element, _ = self.unpack(self.data + ZEROS, self.at + 8)
+        vr = self.data[self.at + 12 : self.at + 14]
+        return not (group << 16 | element > tag and (vr in SHORT or vr in LONG))
+
+    def count(self) -> None:
+        """Count an element or item that is walked one by one."""
+        self.left -= 1
+        if self.left < 0:
+            raise Refused("header-limit")
 
     def value(
         self, header: Header, tag: int, vr: bytes, length: int, wanted: Wanted, depth: int
@@ -176,6 +202,7 @@ class Cursor:
                 raise Refused("header-limit")
         start = self.offset
         while end is None or self.offset < end:
+            self.count()
             self.need(8)
             group, element, size = self.unpack(self.data, self.at)
             tag = group << 16 | element
@@ -201,6 +228,7 @@ class Cursor:
         header: Header = {}
         end = None if size == UNDEFINED else self.offset + size
         while end is None or self.offset < end:
+            self.count()
             tag, vr, length = self.element()
             if tag == ITEM_END and end is None:
                 return header

@@ -17,6 +17,7 @@ __all__ = [
     "SHORT",
     "UNDEFINED",
     "WIDTH",
+    "ZEROS",
     "little_endian",
 ]
 
@@ -43,6 +44,8 @@ UNDEFINED: Final = 0xFFFFFFFF
 ITEM: Final = 0xFFFEE000
 ITEM_END: Final = 0xFFFEE00D
 SEQUENCE_END: Final = 0xFFFEE0DD
+ZEROS: Final = bytes(8)
+"""What is no element of a data set but padding, or a part of the file that was never written."""
 
 _CODES: Final = {2: "H", 4: "I", 8: "Q"}
 

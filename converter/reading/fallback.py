@@ -41,10 +41,14 @@ class _File:
         self._at = 0
         self._window = b""
         self._base = 0
+        self._left = limits.asked
         self.ended = False
         self.failure: Exception | None = None
 
     def read(self, size: int = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise Refused("header-limit")
         if size < 0 or size > self._limits.header:
             whole = self._source.size
             if whole is None or whole - self._at > self._limits.header:
@@ -97,8 +101,12 @@ class _Last:
         self.tag = 0
         self.end = 0
         self.stopped = False
+        self.padded = False
 
     def __call__(self, tag: int, _vr: str | None, length: int) -> bool:
+        if not tag and not length:
+            self.padded = True
+            return True
         self.tag = int(tag)
         self.end = 0 if length == UNDEFINED else self._file.tell() + length
         self.stopped = tag in PIXELS or tag == PER_FRAME
@@ -184,6 +192,8 @@ def _read(
         header[tag] = value
     if not last.tag or (file.ended and not len(dataset)):
         raise Refused("truncated-header")
+    if last.padded:
+        findings["zero-padding"] = None
     if not last.stopped and header.get(ROWS):
         findings["truncated"] = None
     if source.size is not None and last.end > source.size:

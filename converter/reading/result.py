@@ -35,6 +35,12 @@ class Limits:
     """Bytes that a deflated data set may inflate to before its header ends."""
     depth: int = 64
     """Nesting of sequences."""
+    elements: int = 1 << 21
+    """Elements and items within sequences that are walked one by one."""
+    asked: int = 1 << 19
+    """Reads that pydicom may ask for, which takes several microseconds each."""
+    walk: int = 256 * 1024 * 1024
+    """Bytes that are looked at for elements of the data set itself."""
 
 
 DEFAULT = Limits()

@@ -12,6 +12,7 @@ from converter.reading.encoding import (
     LONG,
     SHORT,
     UNDEFINED,
+    ZEROS,
 )
 from converter.reading.result import HandOver, Refused
 
@@ -115,6 +116,8 @@ def _syntax(cursor: Cursor, syntax: bytes | None) -> Start:
     head = cursor.data[cursor.at : cursor.at + 8]
     vr = head[4:6]
     letters = vr.isalpha() and vr.isupper()
+    if head == ZEROS:
+        raise Refused("truncated-header")
     if head[:2] == b"\x00\x00":
         raise HandOver  # a command set, always implicit VR, before the data set
     if head[:4] == b"\x04\x00\x00\x12" or head[:4] == b"\x04\x00\x30\x11":

@@ -19,7 +19,7 @@ from converter.core.header import (
     Wanted,
     pack_items,
 )
-from converter.reading.encoding import LONG, SHORT, UNDEFINED, WIDTH
+from converter.reading.encoding import LONG, SHORT, UNDEFINED, WIDTH, ZEROS
 from converter.reading.quick import NOTHING, Memos, items_at
 from converter.reading.result import DEFAULT, HandOver, Refused
 
@@ -123,6 +123,7 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
     wanted, last_wanted = what.wanted, what.last
     data, at = cursor.data, cursor.at
     ordered = True
+    walked = 0
     while True:
         head = data[at : at + 8]
         action = get(head)
@@ -131,8 +132,15 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
             if not cursor.available(8):
                 _end(cursor, previous, header)
                 return
+            if cursor.data is not data:
+                walked += len(cursor.data)
+                if walked > cursor.limits.walk:
+                    raise Refused("header-limit")
             data, at = cursor.data, cursor.at
             head = data[at : at + 8]
+            if head == ZEROS and previous > 0:
+                _padded(cursor, header)
+                return
             action = get(head) or _learn(cursor, what, memo, head)
         tag, step, kind = action
         if tag <= previous:
@@ -223,8 +231,10 @@ def _learn(
         elif vr in LONG:
             kind = _NEST if vr == b"SQ" else _LOOK
             action = (tag, 0, kind if tag in what.wanted or not cursor.little else _PASS)
+        elif not (vr.isalpha() and vr.isupper()):
+            raise HandOver
         else:
-            raise HandOver("unknown-vr" if vr.isalpha() and vr.isupper() else "")
+            action = (tag, 0, _LOOK)  # its length may stand in one of two ways
     if len(memo) >= _MEMO_SIZE:
         memo.clear()
     memo[head] = action
@@ -240,6 +250,13 @@ def _end(cursor: Cursor, previous: int, header: Header) -> None:
         raise Refused("truncated-header")
     if left > 0 and cursor.data[cursor.at :].strip(b"\0"):  # blanks are padding
         raise Refused("truncated-header")
+    if header.get(ROWS):
+        cursor.findings["truncated"] = None
+
+
+def _padded(cursor: Cursor, header: Header) -> None:
+    """Take zeros for the end of the data set: one by one they would be millions of elements."""
+    cursor.findings["zero-padding"] = None
     if header.get(ROWS):
         cursor.findings["truncated"] = None
 
@@ -270,6 +287,9 @@ def whole(cursor: Cursor, header: Header, previous: int) -> bool:
                     if header.get(ROWS) and tag < _LATE:
                         cursor.findings["truncated"] = None
                     return True
+            if cursor.data[cursor.at : cursor.at + 8] == ZEROS:
+                _padded(cursor, header)
+                return True
             tag, vr, length = cursor.element()
             if tag < previous:
                 return False

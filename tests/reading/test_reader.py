@@ -224,6 +224,21 @@ def test_unknown_vr_is_left_to_pydicom_with_a_finding() -> None:
     assert parsed(data).findings == ("unknown-vr",)
 
 
+@pytest.mark.parametrize("value", [b"12", b"", b"twelve"])
+@pytest.mark.parametrize("tag", [0x00190010, 0x00190012])
+def test_unknown_vr_with_a_length_of_four_bytes_is_read(tag: int, value: bytes) -> None:
+    head = struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, b"ZZ", 0, len(value))
+    read = parsed(with_meta(UIDS[:50] + head + value + UIDS[50:]), {**WANTED, 0x00190012: None})
+    assert read.findings == ("unknown-vr",)
+    assert read.header.get(0x00190012) == (value if tag == 0x00190012 else None)
+    assert parsed(with_meta(UIDS + element(0x00400001, b"SQ", b"", 0) + head + value)).findings
+
+
+def test_unknown_vr_without_value_hides_no_element_after_it() -> None:
+    data = with_meta(UIDS[:50] + element(0x00190010, b"ZZ", b"") + UIDS[50:])
+    assert parsed(data).findings == ("unknown-vr",)
+
+
 def test_elements_out_of_order_are_found() -> None:
     name = element(0x00100010, b"PN", b"A^B ")
     early = element(0x00400275, b"LO", b"far ")
@@ -302,6 +317,81 @@ def test_trailing_padding_is_no_fault() -> None:
     assert parsed(with_meta(UIDS + b"\0" * 7)).findings == ()
 
 
+IMPLICIT_UIDS = b"".join(
+    struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(value)) + value
+    for tag, value in (
+        (0x00080016, b"1.2.840.10008.5.1.4.1.1.2\0"),
+        (0x00080018, b"1.2.3.4\0"),
+        (0x0020000D, b"1.2.3\0"),
+        (0x0020000E, b"1.2.3.1\0"),
+    )
+)
+
+
+@pytest.mark.parametrize("size", [8, 4096, 1 << 20])
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_meta(UIDS),
+        with_meta(IMPLICIT_UIDS, b"1.2.840.10008.1.2\0"),
+        with_meta(UIDS + element(0x54000100, b"LO", b"late")),
+        with_meta(element(0x00080001, b"ZZ", b"12") + UIDS),
+    ],
+    ids=["explicit", "implicit", "after-a-late-element", "with-pydicom"],
+)
+def test_zeros_after_the_header_end_it_with_a_finding(data: bytes, size: int) -> None:
+    findings = parsed(data + bytes(size)).findings
+    assert "zero-padding" in findings
+    assert "truncated" not in findings
+
+
+def test_zeros_in_the_place_of_pixels_are_a_cut_file() -> None:
+    rows = element(0x00280010, b"US", b"\1\0")
+    assert parsed(with_meta(UIDS + rows + bytes(100))).findings == ("truncated", "zero-padding")
+
+
+@pytest.mark.parametrize(
+    ("data", "syntax"),
+    [
+        (b"", b"1.2.840.10008.1.2.1\0"),
+        (UIDS, b"1.2.840.10008.1.2.1\0"),
+        (element(0x00080001, b"ZZ", b"12") + UIDS, b"1.2.840.10008.1.2.1\0"),
+        (IMPLICIT_UIDS, b"1.2.840.10008.1.2\0"),
+    ],
+)
+def test_zeros_cost_no_time(data: bytes, syntax: bytes) -> None:
+    began = time.perf_counter()
+    read_bytes(with_meta(data, syntax) + bytes(64 << 20), WANTED)
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        # within a sequence without an end, in both ways of writing; elements out of order; after odd ones
+        with_meta(
+            IMPLICIT_UIDS
+            + struct.pack("<HHIHHI", 0x29, 0x1010, 0xFFFFFFFF, 0xFFFE, 0xE000, 0xFFFFFFFF)
+            + bytes(1 << 16),
+            b"1.2.840.10008.1.2\0",
+        ),
+        with_meta(
+            UIDS
+            + element(0x00291010, b"SQ", b"\xfe\xff\0\xe0\xff\xff\xff\xff", 0xFFFFFFFF)
+            + bytes(1 << 16)
+        ),
+        with_meta(UIDS + element(0x00090010, b"LO", b"") * (1 << 15)),
+        with_meta(
+            element(0x00080001, b"ZZ", b"12") + UIDS + element(0x00090010, b"LO", b"") * 4000
+        ),
+    ],
+    ids=["implicit-items", "explicit-items", "out-of-order", "with-pydicom"],
+)
+def test_elements_without_end_are_refused(data: bytes) -> None:
+    limits = Limits(elements=1000, asked=1000, walk=100_000)
+    assert refused(data, limits=limits) == "header-limit"
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -313,6 +403,7 @@ def test_trailing_padding_is_no_fault() -> None:
         (b"\x08\0\x05\0" + b"\x55" * 400, "not-dicom"),
         (b"\0" * 128 + b"DICM", "truncated-header"),
         (with_meta(b""), "truncated-header"),
+        (with_meta(bytes(5000)), "truncated-header"),
         (with_meta(UIDS[:50]), "no-study-uid"),
         (with_meta(UIDS[:50] + UIDS[64:]), "no-study-uid"),
         (with_meta(UIDS[:-16]), "no-series-uid"),

@@ -16,7 +16,7 @@ def main():
     folder, output = Path(sys.argv[1]), Path(sys.argv[2])
     output.mkdir(parents=True)
     for number, study in enumerate(sorted(folder.iterdir())):
-        bundle = asyncio.run(from_directory(study))
+        bundle = asyncio.run(from_directory(study, {"dicom_timezone": "UTC"}))
         (output / f"{number}.json").write_text(bundle.model_dump_json())
 
 

@@ -45,6 +45,7 @@ dcm2fhir listen -o /srv/fhir --bind 0.0.0.0 -p 2762 --tls-cert cert.pem --tls-ke
 
 ELSEWHERE = {
     "output": "convert.output",
+    "to": "convert.to",
     "profile": "convert.profile",
     "patient": "convert.patient",
     "companions": "convert.companions",
@@ -178,6 +179,13 @@ def duration(_context: click.Context, _parameter: click.Parameter, value: str | 
 @option("--config", "config_file", metavar="FILE", heading=INTO, help="Configuration file.")
 @option("-o", "--output", metavar="PATH", heading=OUT, help="Folder: one JSON file a resource.")
 @option(
+    "--to",
+    metavar="URL|NAME",
+    multiple=True,
+    heading=OUT,
+    help="Deliver to a FHIR server: its base URL, or a name of [destinations] (repeatable).",
+)
+@option(
     "--ownership",
     type=click.Choice(["merge", "replace"]),
     heading=OUT,
@@ -254,13 +262,24 @@ def listen(state: State, /, config_file: str | None, **given: Any) -> int:
     }
     loaded = configuration(config_file, flags, verbose=state.verbose, quiet=state.quiet)
     settings = daemon_settings(loaded)
-    if not loaded.config.convert.output:
-        raise usage("Nothing says where the resources go: name a folder with -o OUT.")
+    convert = loaded.config.convert
+    if not convert.output and not convert.to:
+        raise usage(
+            "Nothing says where studies go: name a folder with -o OUT, or a server with --to."
+        )
     with ExitStack() as stack:
         from converter.listener.daemon import Daemon
 
         request = _request(loaded, stack)
-        return Daemon(settings, request, say=lambda line: click.echo(line, err=True)).run()
+        delivery = None
+        if convert.to:
+            from converter.cli.listening import DaemonDelivery
+
+            delivery = DaemonDelivery(loaded)
+            stack.callback(delivery.close)
+        return Daemon(
+            settings, request, delivery=delivery, say=lambda line: click.echo(line, err=True)
+        ).run()
 
 
 def _request(loaded: Loaded, stack: ExitStack) -> Request:
@@ -268,13 +287,15 @@ def _request(loaded: Loaded, stack: ExitStack) -> Request:
     from converter.sinks import FileSink
 
     settings = loaded.config.convert
+    made = replace(request_of(loaded, [], {}, stack, dry_run=True), jobs=1, prune=False)
+    if not settings.output:
+        return made
     folder = Path(settings.output)
     if settings.format != "json" or settings.output == "-" or folder.is_file():
         raise usage("listen writes one JSON file a resource: name a folder with -o OUT.")
-    made = request_of(loaded, [], {}, stack, dry_run=True)
     sink = FileSink(folder, durable=True)
     stack.callback(sink.close)
-    return replace(made, sink=sink, jobs=1, prune=False)
+    return replace(made, sink=sink)
 
 
 def daemon_settings(loaded: Loaded) -> DaemonSettings:

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -20,7 +20,8 @@ from converter.listener.control import Close, Drain, ReceiverSettings, flat
 from converter.listener.ledger import Ledger
 from converter.listener.policy import refuse_exposure
 from converter.listener.pool import Receivers
-from converter.listener.publisher import MOST, Publisher
+from converter.listener.publisher import MOST, Delivery, Publisher
+from converter.listener.round import RoundStore
 from converter.listener.starting import DaemonSettings, bind, serve_http, take_locks
 from converter.listener.tls import server_context
 from converter.listener.writer import Writer, receiver_folders
@@ -45,8 +46,8 @@ class Daemon:
     settings : DaemonSettings
     request : Request
         Rules, parts, check and sink of the publications.
-    enqueue : callable, optional
-        Told of published studies, for delivery.
+    delivery : Delivery, optional
+        Brings published studies to FHIR servers.
     say : callable
         Prints the line that tells where it listens.
     """
@@ -56,12 +57,12 @@ class Daemon:
         settings: DaemonSettings,
         request: Request,
         *,
-        enqueue: Callable[[Sequence[str]], None] | None = None,
+        delivery: Delivery | None = None,
         say: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._request = request
-        self._enqueue = enqueue
+        self._delivery = delivery
         self._say = say
         self._stack = ExitStack()
         self._board = Board(settings.journal, settings.disk_reserve)
@@ -185,6 +186,10 @@ class Daemon:
             threading.Thread(target=self._guarded, args=(self._write,), name="writer"),
             threading.Thread(target=self._guarded, args=(self._publish,), name="publisher"),
         ]
+        if self._delivery is not None:
+            threads.append(
+                threading.Thread(target=self._guarded, args=(self._send,), name="sender")
+            )
         for thread in threads:
             thread.start()
 
@@ -336,7 +341,7 @@ class Daemon:
 
     def _publish(self) -> None:
         """Publish what is quiet, at its cap, or asked for."""
-        publisher = Publisher(self._settings.state, self._request, self._enqueue)
+        publisher = Publisher(self._settings.state, self._request, self._delivery)
         try:
             while not self._stopping.wait(TICK * 2):
                 now = time.monotonic()
@@ -356,6 +361,17 @@ class Daemon:
                     self._stopping.wait(1.0)
         finally:
             publisher.close()
+
+    def _send(self) -> None:
+        """Bring to FHIR servers what the outbox holds; a server that is down never fails a C-STORE."""
+        assert self._delivery is not None
+        ledger = Ledger(self._settings.state)
+        store = RoundStore(self._settings.state, ledger)
+        try:
+            self._delivery.run(store, self._stopping.is_set)
+        finally:
+            store.close()
+            ledger.close()
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """End the daemon when a part of it ends by a fault: half a daemon would acknowledge for nobody."""

@@ -75,7 +75,7 @@ def main(descriptor: int) -> None:
         _obey(channel, receiver, draining)
     except OSError:
         pass  # it was killed with something unread
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever it is, the process ends with it
         ours.exception("the receiver failed: %s", type(error).__name__)
     finally:
         # Not by returning: threads of associations would keep the process, and with it the journal's lock.

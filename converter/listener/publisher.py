@@ -6,14 +6,27 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from converter.errors import SinkError, StoreError
 from converter.listener.ledger import Ledger
 from converter.listener.round import RoundStore, publish
 from converter.pipeline import Request
 from converter.pipeline.pool import Stop
+from converter.store.sqlite import SqliteStore
 
-__all__ = ["MOST", "Publisher"]
+__all__ = ["MOST", "Delivery", "Publisher"]
+
+
+class Delivery(Protocol):
+    """Brings published studies to FHIR servers."""
+
+    def enqueue(self, store: SqliteStore, study_uids: Sequence[str]) -> None:
+        """Put studies into the outbox; in the publisher's thread."""
+
+    def run(self, store: SqliteStore, stop: Callable[[], bool]) -> None:
+        """Send until asked to stop; in a thread of its own."""
+
 
 logger = logging.getLogger("converter.listener")
 MOST = 20
@@ -29,20 +42,20 @@ class Publisher:
     ----------
     state : Path
     request : Request
-    enqueue : callable, optional
-        Told of published studies, for delivery.
+    delivery : Delivery, optional
+        Gets what was published.
     """
 
     def __init__(
         self,
         state: Path,
         request: Request,
-        enqueue: Callable[[Sequence[str]], None] | None = None,
+        delivery: Delivery | None = None,
     ) -> None:
         self._ledger = Ledger(state)
         self._store = RoundStore(state, self._ledger)
         self._request = request
-        self._enqueue = enqueue
+        self._delivery = delivery
         self._next_look = 0.0
         self.fault = ""
 
@@ -60,8 +73,8 @@ class Publisher:
                 return
             states = publish(self._request, self._store, self._ledger, revisions, Stop())
             published = [uid for uid, state in states.items() if state == "published"]
-            if self._enqueue is not None:
-                self._enqueue(published)
+            if self._delivery is not None:
+                self._delivery.enqueue(self._store, published)
             logger.info("published: %d of %d studies that were due", len(published), len(revisions))
         except (StoreError, SinkError) as error:
             self.fault = "studies cannot be published"

@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from tests.servers.stub import Stub
 from tools.dicom_sender import CT, EXPLICIT, IMPLICIT, VERIFICATION, Gone, Rejected, Sender
 from tools.make_hostile import CANARY, CANARY_YEAR, make, make_good
 
@@ -409,3 +410,24 @@ def test_no_value_of_a_patient_is_in_log_or_metrics(daemon, tmp_path):
         and path.parts[len(tmp_path.parts)] not in {"corpus", "state", "out", "log"}
     ]
     assert outside == []
+
+
+def test_studies_are_delivered_and_a_server_that_is_down_fails_no_object(daemon, instance):
+    with Stub() as server:
+        running = daemon("--to", server.base)
+        assert send(running, instance("1.2.3", 1), instance("1.2.3", 2)) == [0, 0]
+        running.until(server.studies)
+        (study,) = server.studies()
+        assert study["numberOfInstances"] == 2
+        port = int(server.base.rsplit(":", 1)[1].split("/")[0])
+        server.stop()
+        assert send(running, instance("1.2.3", 3), instance("1.2.4", 1)) == [0, 0]
+        running.published(2, 4)
+        server.start(port)
+        running.until(
+            lambda: sorted(s["numberOfInstances"] for s in server.studies()) == [1, 3], 60
+        )
+        send(running, instance("1.2.3", 4, patient="P2"))
+        running.until(lambda: running.metric('studies{state="conflict"}') == 1)
+        assert sorted(s["numberOfInstances"] for s in server.studies()) == [1, 3]
+        running.end()

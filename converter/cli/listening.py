@@ -1,0 +1,52 @@
+"""Delivery of what the daemon publishes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from converter.cli.delivering import Destinations, remembered
+from converter.delivery.clock import Clock
+from converter.delivery.destinations import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from converter.config import Loaded
+    from converter.store.sqlite import SqliteStore
+
+__all__ = ["DaemonDelivery"]
+
+PAUSE = 0.5
+"""Seconds between looks at an empty outbox."""
+
+
+class DaemonDelivery:
+    """`converter.listener.publisher.Delivery` to the destinations of a configuration."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        config = loaded.config
+        settings = resolve(
+            config.convert.to, config.destinations, allow_http=config.delivery.allow_http
+        )
+        self._names = list(settings)
+        self._kept = remembered(loaded)
+        self._destinations = Destinations(dict.fromkeys(settings, config), settings)
+        self._clock = Clock()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._destinations.close()
+
+    def enqueue(self, store: SqliteStore, study_uids: Sequence[str]) -> None:
+        """See `converter.listener.publisher.Delivery.enqueue`."""
+        store.outbox.enqueue(self._names, self._clock.now(), study_uids)
+
+    def run(self, store: SqliteStore, stop: Callable[[], bool]) -> None:
+        """See `converter.listener.publisher.Delivery.run`."""
+        for name in self._names:
+            store.outbox.configure(name, self._kept)
+        sender = self._destinations.sender(store, lambda _row, _delivery: None)
+        while not stop():
+            sender.run(stop=stop)
+            time.sleep(PAUSE)

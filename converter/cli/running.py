@@ -61,6 +61,9 @@ def run_convert(state: State, inputs: Sequence[Path], loaded: Loaded, given: dic
     dry_run = bool(given.get("dry_run"))
     _refuse(settings, inputs, given, dry_run=dry_run)
     from converter.pipeline import run
+    from converter.pipeline.pool import collect_seldom
+
+    collect_seldom()
 
     named = [str(path) for path in inputs]
     if given.get("retry_from"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
     from types import FrameType
 
-__all__ = ["Pool", "Stop", "catching_signals"]
+__all__ = ["Pool", "Stop", "catching_signals", "collect_seldom"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -61,7 +62,14 @@ def _begin_worker(setup: Callable[..., None], arguments: tuple[Any, ...]) -> Non
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+    collect_seldom()
     setup(*arguments)
+
+
+def collect_seldom() -> None:
+    """Look for garbage in circles less often: headers make none, and every look goes over all there is."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _follow(sentinel: int) -> None:

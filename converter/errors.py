@@ -9,6 +9,7 @@
     |- SourceError                 an input cannot be read at all              exit 2
     |- StoreError                  the store cannot take or give a study       exit 7
     `- SinkError(study_uid)        the machine cannot take an output           exit 7
+       |- StandingError           hold the study that it stands for           exit 7
        |- RetriableSinkError       back off and keep                           exit 6
        `- RejectedError            dead letter, go on                          exit 1
 
@@ -34,6 +35,7 @@ __all__ = [
     "RetriableSinkError",
     "SinkError",
     "SourceError",
+    "StandingError",
     "StoreError",
 ]
 
@@ -101,6 +103,10 @@ class SinkError(ConverterError):
     def __init__(self, message: str, study_uid: str = "") -> None:
         self.study_uid = study_uid
         super().__init__(message)
+
+
+class StandingError(SinkError):
+    """What stands at the destination cannot be read, so nothing may take its place."""
 
 
 class RetriableSinkError(SinkError):

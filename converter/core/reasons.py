@@ -188,6 +188,12 @@ REASONS: dict[str, Reason] = {
         "The resource that stands at the destination is of another study.",
         "Find out what was written there and by whom.",
     ),
+    "standing-unreadable": Reason(
+        "held",
+        True,
+        "What stands at the destination of the study, or of a resource that it names, cannot be read; it is not overwritten.",
+        "Look at the file that the issue names, and move it away.",
+    ),
     "study-failed": Reason(
         "held",
         True,

@@ -10,7 +10,7 @@ import orjson
 from converter.core.companions import complete
 from converter.core.issues import Issue
 from converter.core.study import assemble, unpack_block
-from converter.errors import ConverterError
+from converter.errors import ConverterError, StandingError
 from converter.pipeline.pool import Pool, Stop
 from converter.pipeline.remarks import remark_shared, sop_hash
 from converter.store import Companion, Converted, StudyStore
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from converter.pipeline.request import Parts, Progress, Request
 
-__all__ = ["convert_studies", "reduce_companions", "reduce_published", "where"]
+__all__ = ["convert_studies", "reduce_companions", "reduce_published", "unreadable", "where"]
 
 ROWS = 4000
 """Instances of one task, about: a large study is a task alone."""
@@ -164,7 +164,11 @@ def reduce_companions(request: Request, store: StudyStore, stop: Stop) -> None:
     for kind, id_, contributions in store.contributions(
         "Patient", least=1 if _unites(request, "Patient") else 2
     ):
-        standing = _standing(request, kind, id_)
+        try:
+            standing = _standing(request, kind, id_)
+        except StandingError:
+            _hold_unreadable(store, kind, id_, contributions)
+            continue
         known = [*contributions, *([("", standing)] if standing else [])]
         if len(known) > 1 and request.parts.reduce(known).mismatch:
             mismatched.update(uid for uid, _ in contributions)
@@ -174,18 +178,48 @@ def reduce_companions(request: Request, store: StudyStore, stop: Stop) -> None:
 
 def reduce_published(request: Request, store: StudyStore, stop: Stop) -> None:
     """Make each resource that spans studies, anew, from what the published ones say of it."""
+    while not stop and not _reduced(request, store, stop):
+        pass
+
+
+def _reduced(request: Request, store: StudyStore, stop: Stop) -> bool:
+    """Whether that is done: where it made us hold studies they must not speak, and it is done anew."""
     store.begin_reducing()
+    done = True
     for batch in _batches(store.contributions()):
         if stop:
-            return
+            return done
         companions = []
         for kind, id_, contributions in batch:
+            try:
+                standing = _standing(request, kind, id_)
+            except StandingError:
+                _hold_unreadable(store, kind, id_, contributions)
+                done = False
+                continue
             reduced = request.parts.reduce(contributions)
-            standing = _standing(request, kind, id_)
             made = complete(standing, reduced.resource) if standing else reduced.resource
             body = orjson.dumps(made)
             companions.append(Companion(kind, id_, body, list(reduced.issues)))
         store.save_companions(companions)
+    return done
+
+
+def unreadable(kind: str, id_: str) -> Issue:
+    """Say which resource of the destination cannot be read."""
+    message = (
+        f"{kind}/{id_} stands at the destination and cannot be read: look at it, and move it away."
+    )
+    return Issue("error", "standing-unreadable", "ImagingStudy", "", message)
+
+
+def _hold_unreadable(
+    store: StudyStore, kind: str, id_: str, contributions: list[tuple[str, dict[str, Any]]]
+) -> None:
+    """Hold the studies that name a resource which may not be overwritten."""
+    for uid in sorted({uid for uid, _ in contributions}):
+        store.hold([uid], "standing-unreadable")
+        store.remark(uid, [*store.remarks(uid), unreadable(kind, id_)])
 
 
 def _standing(request: Request, kind: str, id_: str) -> dict[str, Any] | None:

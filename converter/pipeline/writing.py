@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from converter.core.issues import Issue, gather
-from converter.errors import ConverterError
-from converter.pipeline.converting import reduce_published, where
+from converter.errors import ConverterError, StandingError
+from converter.pipeline.converting import reduce_published, unreadable, where
 from converter.store import Converted, Outcome, StudyStore
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ class _Writer:
         profiles: list[str] = []
         sink = self.request.sink
         if not reason:
-            standing = sink.stands("ImagingStudy", id_) if sink is not None else None
             ownership = "replace" if item.study_uid in pruned else self.request.ownership
             try:
+                standing = sink.stands("ImagingStudy", id_) if sink is not None else None
                 if standing is not None:
                     united = self.request.parts.unite(standing, resource, ownership)
                     reason = str(getattr(united, "reason", ""))
@@ -99,6 +99,9 @@ class _Writer:
                         resource, patient, item.dropped, self.request
                     )
                     issues = gather([*issues, *found])
+            except StandingError:
+                reason = "standing-unreadable"
+                issues = [*issues, unreadable("ImagingStudy", id_)]
             except ConverterError:
                 raise
             except Exception as error:  # noqa: BLE001  one study must not cost the others

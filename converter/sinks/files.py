@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from converter.core.merge import study_uid
-from converter.errors import SinkError
+from converter.errors import SinkError, StandingError
 from converter.sinks.atomic import (
     LOCK_NAME,
     Lock,
@@ -55,24 +55,24 @@ def read_standing(folder: Path, resource_type: str, resource_id: str) -> Json | 
 
     Raises
     ------
-    SinkError
+    StandingError
         The file is there and cannot be read, or is no such resource.
     """
     path = f"{os.fspath(folder)}/{relative_path(resource_type, resource_id)}"
     fault = (
-        f"A {resource_type} that stands in {folder} cannot be read: look at it, and move it away."
+        f"The {resource_type} that stands in {folder} cannot be read: look at it, and move it away."
     )
     try:
         resource = orjson.loads(_content(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise SinkError(fault) from error
+        raise StandingError(fault) from error
     except orjson.JSONDecodeError:
         # from None: the decoder's message shows the document
-        raise SinkError(fault) from None
+        raise StandingError(fault) from None
     if not isinstance(resource, dict) or resource.get("resourceType") != resource_type:
-        raise SinkError(fault)
+        raise StandingError(fault)
     return resource
 
 

@@ -25,7 +25,7 @@ class Sink(Protocol):
 
         Raises
         ------
-        SinkError
+        StandingError
             It stands but cannot be read: it must not be overwritten.
         """
 

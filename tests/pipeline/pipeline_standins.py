@@ -17,7 +17,16 @@ WANTED = dict.fromkeys(
 )
 KILL = b"KILL THE READER"
 
-__all__ = ["KILL", "WANTED", "convert", "read_file", "read_stream", "reduce", "unite"]
+__all__ = [
+    "KILL",
+    "WANTED",
+    "convert",
+    "convert_with_device",
+    "read_file",
+    "read_stream",
+    "reduce",
+    "unite",
+]
 
 
 def read_file(path, wanted, *, ignore_changed=False):
@@ -59,6 +68,14 @@ def convert(study, rules, options):
         "birthDate": text(instances[0].get(BORN)),
     }
     return SimpleNamespace(state="converted", resource=resource, companions=[companion], **common)
+
+
+def convert_with_device(study, rules, options):
+    """As `convert`, with a Device that the studies of patient A name."""
+    made = convert(study, rules, options)
+    if made.resource["subject"]["reference"] == "Patient/A":
+        made.companions.append({"resourceType": "Device", "id": "D", "name": "", "birthDate": ""})
+    return made
 
 
 def reduce(contributions):

@@ -7,8 +7,10 @@ import shutil
 import stat
 import tarfile
 import zipfile
+from dataclasses import replace
 
 import msgspec
+import pipeline_standins as standins
 import pytest
 
 from converter.core.issues import Issue
@@ -333,3 +335,43 @@ def test_an_instance_in_two_studies_stays_in_both_with_a_finding(folder, convert
         if issue.code == "instance-in-several-studies"
     }
     assert told == {"1.2.0": ("1.9.3",), "1.7": ("1.9.3",)}
+
+
+@pytest.mark.parametrize("found", [b"{", b'{"resourceType": "Observation"}', b"[]"])
+def test_a_study_whose_file_cannot_be_read_is_held_and_the_others_are_written(
+    folder, convert, standing, found, tmp_path
+):
+    path = tmp_path / "out" / "ImagingStudy" / "s-1.2.0.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(found)
+    result = convert(folder)
+    assert result.exit_code == 1
+    assert result.held_counts == {"standing-unreadable": 1}
+    (held,) = (study for study in result.all_studies if study.reason)
+    assert [issue.message.split(" ")[0] for issue in held.issues] == ["ImagingStudy/s-1.2.0"]
+    assert standing()["ImagingStudy/s-1.2.0.json"] == found
+    assert {"ImagingStudy/s-1.2.1.json", "ImagingStudy/s-1.2.2.json"} <= standing().keys()
+
+
+def test_a_patient_whose_file_cannot_be_read_holds_its_studies_and_no_others(
+    folder, convert, standing, tmp_path
+):
+    path = tmp_path / "out" / "Patient" / "A.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"{")
+    result = convert(folder)
+    assert result.held_counts == {"standing-unreadable": 2}
+    assert standing()["Patient/A.json"] == b"{"
+    assert sorted(standing()) == ["ImagingStudy/s-1.2.2.json", "Patient/A.json", "Patient/B.json"]
+
+
+def test_another_resource_that_cannot_be_read_holds_the_studies_that_name_it(
+    folder, convert, standing, parts, tmp_path
+):
+    path = tmp_path / "out" / "Device" / "D.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"{")
+    result = convert(folder, parts=replace(parts, convert=standins.convert_with_device))
+    assert result.held_counts == {"standing-unreadable": 2}
+    assert standing()["Device/D.json"] == b"{"
+    assert sorted(standing()) == ["Device/D.json", "ImagingStudy/s-1.2.2.json", "Patient/B.json"]

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from converter.errors import SinkError
+from converter.errors import SinkError, StandingError
 from converter.sinks import FileSink, NullSink, open_sink
 from converter.sinks.files import read_standing
 
@@ -145,3 +145,11 @@ def test_error_names_the_study(out):
         sink.write(named)
     assert caught.value.study_uid == uid
     sink.abort()
+
+
+@pytest.mark.parametrize("found", [b"{", b"[]", b'{"resourceType": "Patient"}'])
+def test_what_stands_and_cannot_be_read_says_so_without_its_content(out, found):
+    (out / "ImagingStudy").mkdir(parents=True)
+    (out / "ImagingStudy" / f"{STUDY['id']}.json").write_bytes(found)
+    with pytest.raises(StandingError, match=r"^The ImagingStudy that stands in .* move it away"):
+        NullSink(out).stands("ImagingStudy", STUDY["id"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,7 +81,11 @@ def retry_inputs(report_file: str | os.PathLike[str]) -> list[str]:
             f"--retry-from {where}: it holds hashes instead of paths (--redact-paths); name the inputs again."
         )
     if any(study.state == "failed" for study in held.studies):
-        return sorted(set(held.inputs))
+        if not held.inputs:
+            raise ConfigurationError(
+                f"--retry-from {where}: its inputs came from a list (--from-file); name that list again."
+            )
+        return sorted({_as_named(path) for path in held.inputs})
     failed = {item.path for item in held.skipped if _failure(item.reason)}
     return sorted(set(chain.from_iterable(_candidates(path, held.inputs) for path in failed)))
 
@@ -90,16 +95,30 @@ def _failure(reason: str) -> bool:
     return known is None or known.failure
 
 
+_ESCAPE = re.compile(r"\\x([89a-f][0-9a-f])")
+
+
+def _as_named(path: str) -> str:
+    """Path as the file system has it: a report holds bytes that are no UTF-8 as escapes."""
+    if os.path.lexists(path):
+        return path
+    # Python's form of such a byte in a name (PEP 383)
+    named = _ESCAPE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), path)
+    return named if os.path.lexists(named) else path
+
+
 def _candidates(path: str, inputs: Sequence[str]) -> list[str]:
     """Where a path of a report lies: it is relative to one of the inputs, the report does not say which."""
     file = path.split("!/", 1)[0]
+    if os.path.isabs(file):  # noqa: PTH117  it came from a list
+        return [_as_named(file)]
     places = []
-    for given in inputs:
+    for given in map(_as_named, inputs):
         # a DICOMDIR stands for its folder
         folder = os.path.dirname(given) if os.path.basename(given).upper() == "DICOMDIR" else given  # noqa: PTH119, PTH120
         if os.path.basename(given) == file and not os.path.isdir(given):  # noqa: PTH112, PTH119
             places.append(given)
         else:
-            places.append(os.path.join(folder, file))  # noqa: PTH118
+            places.append(_as_named(os.path.join(folder, file)))  # noqa: PTH118
     there = [place for place in places if os.path.lexists(place)]
     return there or places[:1]  # one that has gone is named by the error of the next run

@@ -16,6 +16,7 @@ from rich.console import Console
 from converter.core.issues import Issue
 from converter.errors import ConfigurationError, SinkError
 from converter.report import RunLike, report, retry_inputs, summary, write_report
+from converter.sources import printable
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "report.schema.json").read_text())
 UK = "https://fhir.hl7.org.uk/StructureDefinition/UKCore-ImagingStudy"
@@ -223,6 +224,26 @@ def test_retry_works_from_another_working_folder(tmp_path, monkeypatch):
     write_report("report.json", Run(inputs=("in",), left_out=[Skipped("a.dcm")]), exit_code=1)
     monkeypatch.chdir("/")
     assert retry_inputs(tmp_path / "report.json") == [str(tmp_path / "in" / "a.dcm")]
+
+
+def test_retry_finds_names_that_are_no_utf8(tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/f\xe9")
+    Path(folder).mkdir()
+    names = [os.fsdecode(b"\xff\xfe.dcm"), "\\xe9 as text", "plain"]
+    for name in names:
+        Path(folder, name).write_bytes(b"x")
+    run = Run(inputs=(folder,), left_out=[Skipped(printable(name)) for name in names])
+    assert retried(tmp_path, run) == sorted(f"{folder}/{name}" for name in names)
+    run = Run(inputs=(folder,), found=[Study(state="failed", reason="study-failed")])
+    assert retried(tmp_path, run) == [folder]
+
+
+def test_retry_of_a_list_of_paths(tmp_path):
+    (tmp_path / "a.dcm").write_bytes(b"x")
+    run = Run(left_out=[Skipped(str(tmp_path / "a.dcm"))])
+    assert retried(tmp_path, run) == [str(tmp_path / "a.dcm")]
+    with pytest.raises(ConfigurationError, match="--from-file"):
+        retried(tmp_path, Run(found=[Study(state="failed", reason="study-failed")]))
 
 
 def test_retry_refuses_what_it_cannot_use(tmp_path):

@@ -182,14 +182,19 @@ def _archive(
     entry = task.entries[index]
     shown = printable(entry.path)
     before = _stamp(entry)
+    taken = False
     for member in archives.members(entry.path, task.first, task.last):
         if not isinstance(member, archives.Member):
             name, why = member
-            collector.skip(index, f"{shown}!/{name}" if name else shown, why.reason, why.detail)
+            reason, detail = why.reason, why.detail
+            if not (collector.filters.takes(name) if name else taken or _meant(entry, collector)):
+                reason, detail = "filtered", ""
+            collector.skip(index, f"{shown}!/{name}" if name else shown, reason, detail)
             continue
         source = f"{shown}!/{member.name}"
         collector.result.files += 1
         if collector.filters.takes(member.name):
+            taken = True
             collector.add(index, source, _member(member, wanted, readers))
         else:
             collector.skip(index, source, "filtered")
@@ -197,6 +202,12 @@ def _archive(
             yield collector.take()
     if not ignore_changed and _stamp(entry) != before:
         collector.skip(index, shown, "changed-while-reading", "What was read of it is used.")
+
+
+def _meant(entry: Entry, collector: _Collector) -> bool:
+    """Whether the filters let an archive through by its own name, however its input was named."""
+    parts = printable(entry.path).split("/")
+    return any(collector.filters.takes("/".join(parts[at:])) for at in range(len(parts)))
 
 
 def _stamp(entry: Entry) -> tuple[int, int] | None:

@@ -202,6 +202,30 @@ def test_an_include_names_members_and_not_the_archive_that_holds_them(tmp_path, 
     assert gathered.reasons["a.zip!/p/2"] == "filtered"
 
 
+def test_what_an_include_does_not_name_is_no_failure_when_it_cannot_be_read(
+    tmp_path, gather, members
+):
+    encrypted = bytearray(zipped(members))
+    for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        encrypted[encrypted.find(signature) + flags] |= 1
+    (tmp_path / "a.zip").write_bytes(encrypted)
+    (tmp_path / "b.zip").write_bytes(b"PK\3\4" + b"x" * 200)
+    gathered = gather(tmp_path, filters=Filters(include=("*.ima",)))
+    assert set(gathered.reasons.values()) == {"filtered"}
+    for globs in (("*.zip", "*.dcm"), ("b*/*.zip", "p/*.dcm", "*.zip")):
+        told = gather(tmp_path, filters=Filters(include=globs)).reasons
+        assert (told["b.zip"], told["a.zip!/p/1.dcm"]) == ("unreadable-archive", "encrypted-member")
+
+
+def test_an_archive_that_breaks_off_after_what_an_include_names_is_a_failure(
+    tmp_path, gather, members
+):
+    (tmp_path / "a.tar").write_bytes(tarred(members)[:-9000])
+    told = gather(tmp_path, filters=Filters(include=("*.dcm",))).reasons
+    assert told["a.tar"] == "unreadable-archive"
+    assert gather(tmp_path, filters=Filters(include=("*.ima",))).reasons["a.tar"] == "filtered"
+
+
 def test_a_result_comes_in_bounded_parts(tmp_path, gather, make_dicom, monkeypatch):
     monkeypatch.setattr(worker, "ROWS", 10)
     many = {str(i): make_dicom(sop=f"1.2.{i + 1}") for i in range(35)}

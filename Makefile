@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_OPTIONS ?= -n 2
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs benchmarks fuzz clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
@@ -26,6 +26,14 @@ docs: $(VENV)/.tested
 	$(BIN)/python -m tools.build_mapping
 	$(BIN)/python -m tools.build_conformance
 	$(BIN)/python -m tools.update_shown
+
+benchmarks: $(VENV)/.tested  # a table and a plot of ratios beside peers: half an hour, 8 GB in ~/.cache
+	$(BIN)/python -m benchmarks
+
+SECONDS_OF_FUZZING ?= 600
+fuzz: $(VENV)/.tested  # nightly; SECONDS_OF_FUZZING=60 beside a change of the reader
+	-$(BIN)/python -m pip install -q 'atheris>=3,<4'
+	$(BIN)/python -m tests.fuzz.fuzz_reading $(SECONDS_OF_FUZZING)
 
 clean:
 	rm -rf $(VENV) demo-out dist

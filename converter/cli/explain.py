@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections import Counter
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
@@ -87,13 +88,17 @@ def explain(
         what = ", ".join(f"{reason} ({count})" for reason, count in sorted(skipped.items()))
         click.echo(f"error: no study in {input_}: {what or 'it is empty'}", err=True)
         return 4
-    told = [(study.uid, _in_order(explain_study(study, rules, options))) for study in studies]
+    told: list[Told] = [
+        (study.uid, _in_order(explain_study(study, rules, options))) for study in studies
+    ]
     if element is None:
-        chosen = [(uid, _first_instances(rows)) for uid, rows in told]
+        chosen: list[Told] = [(uid, _first_instances(rows)) for uid, rows in told]
     else:
-        chosen = [(uid, [row for row in rows if _within(row.path, element)]) for uid, rows in told]
+        chosen = _chosen(told, element)
     if not any(rows for _, rows in chosen):
-        raise usage(f"No rule or profile is about {element}; without ELEMENT everything is shown.")
+        near = get_close_matches(element or "", _names(told), 1)
+        hint = f"Did you mean {near[0]}?" if near else "Without ELEMENT everything is shown."
+        raise usage(f"No rule or profile is about {element}. {hint}")
     if form == "json":
         _print_json(chosen)
     else:
@@ -142,6 +147,33 @@ def _within(path: str, element: str) -> bool:
     )
 
 
+def _chosen(told: Sequence[Told], element: str) -> list[Told]:
+    """Rows of an element; where no path is meant, of every element that has this name. A study held back stays."""
+    chosen: list[Told] = []
+    for test in (_within, _named):
+        chosen = [
+            (uid, [row for row in rows if _is_held(row) or test(row.path, element)])
+            for uid, rows in told
+        ]
+        if any(not _is_held(row) for _, rows in chosen for row in rows):
+            return chosen
+    return chosen
+
+
+def _is_held(row: Explanation) -> bool:
+    return row.path == "ImagingStudy"
+
+
+def _named(path: str, element: str) -> bool:
+    return f".{element}." in f"{_plain(path)}."
+
+
+def _names(told: Sequence[Told]) -> list[str]:
+    return sorted(
+        {name for _, rows in told for row in rows for name in _plain(row.path).split(".")}
+    )
+
+
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
@@ -169,6 +201,10 @@ def _row(row: Explanation, folder: str) -> tuple[str, ...]:
     if source.startswith(folder):
         source = source.removeprefix(folder).lstrip("/") or row.source.rpartition("/")[2]
     value = f"(absent: {row.reason})" if row.reason else _text(row.value)
+    if row.findings:
+        value += f" ({', '.join(row.findings)})"
+    if _is_held(row):
+        value = f"(held back: {row.reason})"
     return (row.path, value, ", ".join(row.keywords), row.rule, row.code_row, source)
 
 
@@ -242,6 +278,7 @@ def _print_json(chosen: Sequence[Told]) -> None:
                     "rule": row.rule,
                     "codeRow": row.code_row,
                     "source": row.source,
+                    "findings": row.findings,
                 }
                 for row in rows
             ],

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
-
-import orjson
 
 from converter.core import ids
 from converter.core.conversion import Explanation, Options, Trace
-from converter.core.evaluate import Agreed, Key, agree, evaluate, plain, united
+from converter.core.evaluate import Agreed, Key, agree, evaluate, united
 from converter.core.header import Header
 from converter.core.issues import Issue, Severity
 from converter.core.narrative import narrative
 from converter.core.rules import Node, Rule, RuleSet
 from converter.core.study import Series, Study
+from converter.core.telling import explanation
 from converter.core.transforms import TRANSFORMS, Absent, Ref
 
 __all__ = ["DATA_ABSENT", "Builder", "put", "resource"]
@@ -41,6 +40,7 @@ class Builder:
         """Header of the only instance, where there is but one: what it says, all agree on."""
         if trace is None and len(study.series) == 1 and len(study.series[0].instances) == 1:
             self.only = study.series[0].instances[0].header()
+        self.told: list[tuple[Rule, Explanation]] = []
         self.made: dict[str, bool] = {}
         """Name of each resource beside the study to whether it could be made."""
 
@@ -70,35 +70,20 @@ class Builder:
         self.tell(rule, path, agreed, members)
         return agreed.value
 
-    def tell(self, rule: Rule, path: str, agreed: Agreed, members: list[Series]) -> None:
+    def tell(
+        self,
+        rule: Rule,
+        path: str,
+        agreed: Agreed,
+        members: list[Series],
+        parts: Sequence[Explanation] = (),
+    ) -> None:
         """Explain one element to whoever asked for it."""
         if self.trace is None:
             return
-        holder = next(
-            (
-                instance.row.source
-                for series in members
-                for instance in series.instances
-                if agreed.key and tuple(instance.get(tag) for tag in rule.tags) == agreed.key
-            ),
-            "",
-        )
-        keywords = tuple(s.keyword for s in (*rule.sources, *rule.others)) or tuple(
-            TRANSFORMS[rule.transform].also if rule.transform else ()
-        )
-        if agreed.value is not None and agreed.keyword:
-            keywords = (agreed.keyword, *(s.keyword for s in rule.others))
-        self.trace(
-            Explanation(
-                path,
-                _shown(agreed.value),
-                f"{rule.origin}: {rule.path}",
-                tuple(dict.fromkeys(keywords)),
-                holder if agreed.value is not None else "",
-                agreed.code_row,
-                "" if agreed.value is not None else _why(agreed.issues, keywords),
-            )
-        )
+        told = explanation(rule, path, agreed, members, parts)
+        self.told.append((rule, told))
+        self.trace(told)
 
     # -- trees ---------------------------------------------------------------------------------
 
@@ -251,15 +236,3 @@ def _examples(members: list[Series], tags: tuple[int, ...]) -> Callable[[Key], t
         return tuple(index.get(key, ()))
 
     return examples
-
-
-def _why(issues: list[Issue], keywords: tuple[str, ...]) -> str:
-    if issues:
-        return ", ".join(dict.fromkeys(issue.code for issue in issues))
-    return f"no value in {', '.join(keywords)}" if keywords else "nothing to make it of"
-
-
-def _shown(value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    return orjson.dumps(value, default=plain, option=orjson.OPT_PASSTHROUGH_DATACLASS).decode()

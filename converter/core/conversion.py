@@ -52,6 +52,8 @@ class Explanation:
     code_row: str
     reason: str
     """Why there is no value; empty where there is one."""
+    findings: tuple[str, ...] = ()
+    """Codes of what was lost or noticed on the way to a value."""
 
 
 Trace: TypeAlias = Callable[[Explanation], None]

@@ -18,6 +18,7 @@ from converter.core.notices import notices
 from converter.core.patient import conflict
 from converter.core.rules import Node, Rule, RuleSet
 from converter.core.study import Instance, Series, Study
+from converter.core.telling import held_back
 from converter.core.transforms import Absent, Ref
 
 __all__ = ["Conversion", "Explanation", "Options", "convert", "explain"]
@@ -110,7 +111,8 @@ class _StudyBuilder(Builder):
 
         def value_of(rule: Rule, path: str) -> Any:
             if rule.transform in made:
-                self.tell(rule, path, Agreed(made[rule.transform], []), [])
+                value = made[rule.transform]
+                self.tell(rule, path, Agreed(value, []), [], self.parts(rule.transform, value))
                 return made[rule.transform]
             return self.over(rule, self.study.series, path)
 
@@ -123,6 +125,17 @@ class _StudyBuilder(Builder):
         if self.contained:
             body = {"contained": self.contained, **body}
         return resource("ImagingStudy", ids.study_id(self.study.uid), body)
+
+    def parts(self, transform: str, value: Any) -> list[Explanation]:
+        """What was told of that which the engine made an element of the study of."""
+        if transform == "subject":
+            told = [one for rule, one in self.told if rule.transform == "patientIdentifier"]
+            return [one for one in told if one.value] or told
+        if transform != "acquisitionModalities":
+            return []
+        told = [one for rule, one in self.told if rule.element == "ImagingStudy.series.modality"]
+        codes = [f'"{coding["code"]}"' for coding in value or ()]
+        return [one for one in told if any(code in one.value for code in codes)] or told
 
     def modalities(self, series: list[dict[str, Any]]) -> list[dict[str, Any]]:
         table = self.rules.tables["modality"].rows
@@ -342,10 +355,14 @@ def convert(
 def explain(study: Study, rules: RuleSet, options: Options | None = None) -> list[Explanation]:
     """Tell for every element that has a rule how it came about, or why it did not.
 
-    Elements that a profile makes us populate and that no rule makes stand at the end, saying so.
+    Elements that a profile makes us populate and that no rule makes stand at the end, saying so. Of a study in
+    conflict only that is told, with the files that differ.
     """
     found: list[Explanation] = []
-    convert(study, rules, options, found.append)
+    conversion = convert(study, rules, options, found.append)
+    if conversion.state == "conflict":
+        held = next(one for one in conversion.issues if one.code == "patient-conflict")
+        return held_back(study, held)
     told = {_plain_path(one.path) for one in found}
     for profile in rules.profiles:
         for path in profile.populated:

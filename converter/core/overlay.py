@@ -144,6 +144,10 @@ def _overlaps(
         if other is not layer
         and known != path
         and (known == path[: len(known)] or path == known[: len(path)])
+        # a site's files are read by name: one may clear the ground for the next
+        and not (
+            layer.kind == "site" and other.rules[known].options is None and len(known) < len(path)
+        )
     ]
 
 

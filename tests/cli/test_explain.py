@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from converter.cli.main import run
+from tools.dicom_writer import encode
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEMO = ROOT / "testdata" / "dicom" / "demo"
@@ -88,6 +89,48 @@ def test_a_site_s_rule_is_named_by_its_file(capsys, tmp_path):
 def test_an_element_that_nothing_is_about_is_wrong_use(capsys):
     assert run(["explain", str(DEMO / "us-abdomen"), "nothing"]) == 2
     assert "No rule or profile is about nothing" in capsys.readouterr().err
+
+
+def test_a_name_finds_every_element_that_has_it(capsys):
+    ((path, *_),) = rows(capsys, DEMO / "us-abdomen", "bodySite")
+    assert path.endswith(".bodySite")
+    found = rows(capsys, DEMO / "us-abdomen", "birthDate")
+    assert [row[0] for row in found] == ["Patient.birthDate"]
+
+
+def test_a_name_that_is_nearly_one_is_told(capsys):
+    assert run(["explain", str(DEMO / "us-abdomen"), "bodysite"]) == 2
+    assert "Did you mean bodySite?" in capsys.readouterr().err
+
+
+def test_a_value_that_lost_something_says_so(capsys, tmp_path):
+    ((_, value, keywords, *_),) = rows(capsys, write(tmp_path, "a", "P1"), "started")
+    assert value == "2024-03-13 (no-time-zone)"
+    assert keywords == "StudyDate, StudyTime"
+
+
+@pytest.mark.parametrize("element", [(), ("started",)])
+def test_a_study_in_conflict_says_which_keyword_and_files(capsys, tmp_path, element):
+    write(tmp_path, "a", "P1")
+    write(tmp_path, "b", "P2")
+    found = rows(capsys, tmp_path, *element)
+    assert [(row[2], row[-1]) for row in found] == [("PatientID", "a"), ("PatientID", "b")]
+    assert all(row[1].startswith("(held back: patient-conflict: ") for row in found)
+    assert "P1" not in str(found)
+
+
+def write(folder, name, patient_id):
+    instance = {
+        "SOPClassUID": "CTImageStorage",
+        "SOPInstanceUID": f"2.999.7.{ord(name)}",
+        "StudyInstanceUID": "2.999.7",
+        "SeriesInstanceUID": "2.999.7.1",
+        "PatientID": patient_id,
+        "StudyDate": "20240313",
+        "StudyTime": "0905",
+    }
+    (folder / name).write_bytes(encode(instance, "2.999"))
+    return folder / name
 
 
 def test_no_study_is_exit_4_and_says_why(capsys, tmp_path):

@@ -414,6 +414,63 @@ def test_explain_says_why_there_is_no_value():
     assert number.reason == "value-out-of-range"
 
 
+def test_explain_says_what_the_engine_makes_of_the_whole_study_is_made_of():
+    found = explained(
+        {"Modality": "CT", "PatientID": "7", "source": "a.dcm"},
+        {"Modality": "SR", "SeriesInstanceUID": "1.9", "PatientID": "7", "source": "b.dcm"},
+        patient={"system": "urn:x:mrn"},
+    )
+    modality, subject = found["ImagingStudy.modality"], found["ImagingStudy.subject"]
+    assert (modality.keywords, modality.source) == (("Modality",), "a.dcm")
+    assert modality.code_row.startswith("modality.csv:")
+    assert "," not in modality.code_row
+    assert subject.keywords[0] == "PatientID"
+    assert subject.source in {"a.dcm", "b.dcm"}
+    none = explained({"Modality": "SR"})["ImagingStudy.modality"]
+    assert none.reason == "no series has an acquisition modality (CID 29)"
+
+
+def test_explain_of_an_endpoint_names_what_would_make_one():
+    reason = explained({})["ImagingStudy.endpoint"].reason
+    assert reason == "no value in RetrieveURL, and the settings name no endpoint (site.endpoint)"
+
+
+@pytest.mark.parametrize(
+    ("dicom", "keywords", "findings"),
+    [
+        ({}, ("StudyDate",), ()),
+        ({"StudyTime": "10"}, ("StudyDate", "StudyTime"), ("no-time-zone",)),
+        ({"StudyTime": "99"}, ("StudyDate", "StudyTime"), ("value-malformed",)),
+        (
+            {"StudyTime": "10", "TimezoneOffsetFromUTC": "+0100"},
+            ("StudyDate", "StudyTime", "TimezoneOffsetFromUTC"),
+            (),
+        ),
+    ],
+)
+def test_explain_says_why_a_date_has_no_time_and_names_what_was_read(dicom, keywords, findings):
+    found = explained({"StudyDate": "20240312", **dicom})["ImagingStudy.started"]
+    assert found.value.startswith("2024-03-12")
+    assert (found.keywords, found.findings) == (keywords, findings)
+
+
+def test_explain_names_only_what_is_empty():
+    found = explained({"StudyTime": "10"})["ImagingStudy.started"]
+    assert found.reason == "no value in StudyDate, TimezoneOffsetFromUTC"
+
+
+def test_explain_of_a_study_in_conflict_names_keyword_and_files():
+    rules = shipped_rules("ips")
+    one = {"PatientID": "A", "SOPInstanceUID": "1.1", "source": "a.dcm"}
+    two = {"PatientID": "B", "SOPInstanceUID": "1.2", "source": "b.dcm"}
+    told = explain(study(one, two, rules=rules), rules)
+    assert [(row.keywords, row.source) for row in told] == [
+        (("PatientID",), "a.dcm"),
+        (("PatientID",), "b.dcm"),
+    ]
+    assert told[0].reason.startswith("patient-conflict: 2 different values in one study")
+
+
 def test_explain_goes_down_to_each_instance():
     found = explained({"SOPInstanceUID": "1.1.1", "InstanceNumber": "7"})
     [one] = [e for path, e in found.items() if "instance.where(uid='1.1.1').number" in path]

@@ -140,6 +140,13 @@ def test_two_files_of_a_site_that_set_one_rule_differently_are_a_fault(kind):
     assert fault.startswith("B: P.a: A sets this rule differently")
 
 
+def test_a_file_of_the_site_may_make_parts_of_what_an_earlier_one_removes():
+    base = layer(f"[P]\na = {RULE}")
+    one, two = layer("[P]\na = false", "site", "A"), layer(f"[P.a]\nx = {RULE}", "site", "B")
+    assert rules(base, one, two) == {"P.a.x": "B"}
+    assert faults(base, two, one) != []
+
+
 def test_the_sites_folder_decides_between_two_files():
     one, two = (layer(f'[P]\na = {{ from = "{name}" }}', "file", name) for name in "AB")
     assert rules(one, two, layer('[P]\na = { from = "C" }', "site", "C")) == {"P.a": "C"}

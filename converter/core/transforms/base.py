@@ -76,6 +76,8 @@ class Transform:
     """Whether its sources may, or must, be sequences."""
     companions_only: bool = False
     """Says something only where companions become resources."""
+    lacks: str = ""
+    """What is missing where it yields nothing, if that is not a value of its sources alone."""
 
 
 TRANSFORMS: dict[str, Transform] = {}

@@ -280,7 +280,12 @@ def modality(call: Call) -> dict[str, Any] | Absent:
     return {"system": DCM, "code": row["code"], "display": row["display"]}
 
 
-@transform("acquisitionModalities", "Coding", aggregate=True)
+@transform(
+    "acquisitionModalities",
+    "Coding",
+    aggregate=True,
+    lacks="no series has an acquisition modality (CID 29)",
+)
 def acquisition_modalities(call: Call) -> None:
     """Distinct series modalities of CID 29, in the order of the series; made by the engine."""
 

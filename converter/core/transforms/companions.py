@@ -33,6 +33,7 @@ def subject(call: Call) -> None:
     also=("RetrieveURL", "StudyInstanceUID"),
     agree="union",
     sourceless=True,
+    lacks="no value in RetrieveURL, and the settings name no endpoint (site.endpoint)",
 )
 def endpoints(call: Call) -> list[Ref] | None:
     """The DICOMweb service (configured, else of RetrieveURL) and the viewer (configured)."""

@@ -1,0 +1,123 @@
+"""What ``explain`` tells of one element: where its value came from, or why there is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from converter.core.conversion import Explanation
+from converter.core.dictionary import tag_of
+from converter.core.evaluate import Agreed, plain
+from converter.core.transforms import TRANSFORMS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from converter.core.issues import Issue
+    from converter.core.rules import Rule
+    from converter.core.study import Series, Study
+
+__all__ = ["explanation", "held_back"]
+
+
+def explanation(
+    rule: Rule,
+    path: str,
+    agreed: Agreed,
+    members: Sequence[Series],
+    parts: Sequence[Explanation] = (),
+) -> Explanation:
+    """Explain one element.
+
+    Parameters
+    ----------
+    rule : Rule
+    path : str
+    agreed : Agreed
+        What the rule yielded.
+    members : sequence of Series
+        Whose instances were asked; empty where it was made of something else.
+    parts : sequence of Explanation
+        Of what the engine made it of (``subject``, ``modality`` of the study).
+    """
+    transform = TRANSFORMS.get(rule.transform)
+    named = tuple(s.keyword for s in (*rule.sources, *rule.others)) or (
+        transform.also if transform else ()
+    )
+    keywords = _unique(named or [word for part in parts for word in part.keywords])
+    origin = f"{rule.origin}: {rule.path}"
+    findings = _unique(issue.code for issue in agreed.issues)
+    if agreed.value is None:
+        lacks = (transform.lacks if transform else "") or _lacks(rule, keywords, members)
+        reason = ", ".join(findings) or lacks
+        return Explanation(path, "", origin, keywords, "", agreed.code_row, reason)
+    source, code_row = _holder(rule, agreed, members), agreed.code_row
+    if parts:
+        source = next((part.source for part in parts if part.source), "")
+        code_row = ", ".join(_unique(part.code_row for part in parts if part.code_row))
+    if agreed.keyword:
+        keywords = _unique([agreed.keyword, *_given(rule, agreed)])
+    return Explanation(path, _shown(agreed.value), origin, keywords, source, code_row, "", findings)
+
+
+def held_back(study: Study, issue: Issue) -> list[Explanation]:
+    """Tell that a study was not converted at all, once for each file that shows why."""
+    instances = [one for series in study.series for one in series.instances] + study.others
+    files = sorted({one.row.source for one in instances if one.uid in issue.examples})
+    reason = f"{issue.code}: {issue.message}".rstrip(": .")
+    return [
+        Explanation("ImagingStudy", "", "", (issue.keyword,), file, "", reason)
+        for file in files or [""]
+    ]
+
+
+def _given(rule: Rule, agreed: Agreed) -> list[str]:
+    """Sources beside the first that hold something where the value came from."""
+    held = dict(zip(rule.tags, agreed.key, strict=False))
+    return [one.keyword for one in rule.others if _filled(held.get(one.tags[0]))]
+
+
+def _filled(value: bytes | None) -> bool:
+    return bool(value and value.strip(b" \0"))
+
+
+def _holder(rule: Rule, agreed: Agreed, members: Sequence[Series]) -> str:
+    """Input whose values gave the one that was taken."""
+    return next(
+        (
+            instance.row.source
+            for series in members
+            for instance in series.instances
+            if agreed.key and tuple(instance.get(tag) for tag in rule.tags) == agreed.key
+        ),
+        "",
+    )
+
+
+def _lacks(rule: Rule, keywords: tuple[str, ...], members: Sequence[Series]) -> str:
+    if not keywords:
+        return "nothing to make it of"
+    # what of a sequence yields nothing has no value there, or a finding tells
+    empty = [word for word in keywords if "." in word or not _anywhere(word, members)]
+    where = " and ".join(f"{source.keyword} is {text}" for source, text in rule.when)
+    if where:
+        return f"no value in {', '.join(empty or keywords)} where {where}"
+    return f"no value in {', '.join(empty)}" if empty else f"nothing usable in {keywords[0]}"
+
+
+def _anywhere(keyword: str, members: Sequence[Series]) -> bool:
+    tag = tag_of(keyword)
+    return tag is not None and any(
+        _filled(key[0]) for series in members for key in series.tally((tag,))
+    )
+
+
+def _unique(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(words))
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return orjson.dumps(value, default=plain, option=orjson.OPT_PASSTHROUGH_DATACLASS).decode()

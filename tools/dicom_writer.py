@@ -25,7 +25,7 @@ stands for an attribute without a keyword.
 How to write it: ``file`` (name, ``{}`` for the number of the copy), ``repeat``, ``syntax`` (keyword of a transfer syntax), ``preamble``
 (``false``: neither preamble nor file meta information), ``undefined_lengths``, ``meta``
 (attributes of the file meta information that differ), ``pixels`` (edge of a square
-test image), ``keep`` (cut the file after so many bytes).
+test image), ``keep`` (cut the file after so many bytes), ``zeros`` (so many bytes of padding behind it).
 
 Unset, the SOP Instance UID is the series' with the position in the series behind it, and Instance Number
 is that position. The same declaration gives the same bytes.
@@ -53,12 +53,25 @@ __all__ = ["Coding", "File", "data_set", "element", "encode", "files", "head", "
 Declaration = dict[str, Any]
 
 DIRECTIVES = frozenset(
-    {"file", "keep", "like", "meta", "pixels", "preamble", "repeat", "syntax", "undefined_lengths"}
+    {
+        "file",
+        "keep",
+        "like",
+        "meta",
+        "pixels",
+        "preamble",
+        "repeat",
+        "syntax",
+        "undefined_lengths",
+        "zeros",
+    }
 )
 TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """VRs to which Specific Character Set applies (PS3.5 section 6.1.2.3)."""
-LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
-"""VRs with a length of 32 bits (PS3.5 table 7.1-1)."""
+SHORT_VRS = frozenset(
+    "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()  # noqa: SIM905
+)
+"""VRs with a length of 16 bits (PS3.5 table 7.1-2)."""
 NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 ITEM, ITEM_END, SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
 IMPLEMENTATION = "2.999.0.1"
@@ -135,7 +148,7 @@ def encode(instance: Mapping[str, Any], root: str) -> bytes:
         body += b"\0" * (len(body) % 2)
     if instance.get("preamble", True):
         body = head(drawn, root, syntax) + body
-    return body[: instance.get("keep")]
+    return body[: instance.get("keep")] + bytes(instance.get("zeros", 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +207,7 @@ def element(tag: int, vr: str, field: bytes, coding: Coding) -> bytes:
     numbers = struct.pack(f"{coding.order}HH", tag >> 16, tag & 0xFFFF)
     if coding.implicit:
         numbers += struct.pack(f"{coding.order}L", length)
-    elif vr in LONG_VRS:
+    elif vr not in SHORT_VRS:  # those that DICOM may define yet are long (PS3.5 section 7.1.2)
         numbers += vr.encode() + b"\0\0" + struct.pack(f"{coding.order}L", length)
     else:
         numbers += vr.encode() + struct.pack(f"{coding.order}H", length)

@@ -113,7 +113,7 @@ find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/
     "--patient",
     type=click.Choice(["resource", "reference", "logical", "contained"]),
     heading=INTO,
-    help="The subject: a Patient beside the study (default), a reference to one, an identifier alone, or contained.",
+    help="The subject: a Patient beside the study (default), a reference to one, an identifier alone, or contained. IPS needs a Patient to check: resource or contained.",
 )
 @option(
     "--companions",

@@ -57,6 +57,9 @@ def items_at(
             if mark != _SEQUENCE_END or length != UNDEFINED or at > len(data):
                 raise LookupError
             return items, at
+        if wanted is NOTHING and size != UNDEFINED:
+            at += size
+            continue
         item: Header = {}
         end = len(data) + 1 if size == UNDEFINED else at + size
         while at < end:

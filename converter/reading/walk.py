@@ -44,6 +44,7 @@ _LATE: Final = 0x7FE00000
 _DELIMITER: Final = b"\xfe\xff\xdd\xe0\0\0\0\0"
 _ITEM: Final = b"\xfe\xff\x00\xe0"
 _FRAGMENTS: Final = 1024
+_GROWTH: Final = 65536
 _HOPS: Final = 256
 _HOP: Final = 4096
 _IDENTITY: Final = frozenset(_ALWAYS[1:])
@@ -162,7 +163,7 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
         else:
             cursor.at = at
             if kind >= _PASS and nested(cursor, what, header, tag):
-                at = cursor.at
+                data, at = cursor.data, cursor.at
                 continue
             if tag in PIXELS or tag == PER_FRAME or (ordered and tag > last_wanted):
                 if not whole(cursor, header, tag) or not header.keys() >= _IDENTITY:
@@ -186,19 +187,28 @@ def nested(cursor: Cursor, what: Plan, header: Header, tag: int) -> bool:
     inner = what.wanted.get(tag, NOTHING)
     if inner is None or cursor.limits is not DEFAULT or not cursor.little:
         return False
-    data, explicit = cursor.data, cursor.explicit
-    if explicit and data[cursor.at + 4 : cursor.at + 6] != b"SQ":
+    explicit, memos = cursor.explicit, what.inner[cursor.explicit]
+    if explicit and cursor.data[cursor.at + 4 : cursor.at + 6] != b"SQ":
         return False
-    at = cursor.at + (12 if explicit else 8)
-    length = int.from_bytes(data[at - 4 : at], "little")
-    try:
-        items, end = items_at(data, at, length, inner, what.inner[explicit], explicit=explicit)
-    except LookupError:
-        return False
-    if inner is not NOTHING:
-        header[tag] = pack_items(items)
-    cursor.at = end
-    return True
+    for again in (True, False):
+        at = cursor.at + (12 if explicit else 8)
+        length = int.from_bytes(cursor.data[at - 4 : at], "little")
+        try:
+            items, end = items_at(cursor.data, at, length, inner, memos, explicit=explicit)
+        except LookupError:
+            if not (again and cursor.base):
+                return False
+            # it may only reach beyond what is at hand
+            base = cursor.base
+            cursor.available(_GROWTH)
+            if cursor.base == base:
+                return False
+        else:
+            if inner is not NOTHING:
+                header[tag] = pack_items(items)
+            cursor.at = end
+            return True
+    return False
 
 
 def _learn(

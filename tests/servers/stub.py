@@ -155,7 +155,7 @@ class Stub:
             self._end = asyncio.Event()
             self._transports = set()
             server = await self._loop.create_server(
-                lambda: _Connection(self), "127.0.0.1", self._port
+                lambda: _Connection(self), "127.0.0.1", self._port, reuse_address=True
             )
             self._port = server.sockets[0].getsockname()[1]
             self._ready.set()

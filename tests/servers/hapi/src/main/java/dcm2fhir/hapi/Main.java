@@ -92,7 +92,8 @@ public final class Main {
 		DataSource database() {
 			var pool = new BasicDataSource();
 			pool.setUrl("jdbc:h2:mem:tests;DB_CLOSE_DELAY=-1");
-			pool.setMaxTotal(30);
+			// a request may need two: with too few they wait for each other
+			pool.setMaxTotal(200);
 			return pool;
 		}
 

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from converter.cli.places import state_folder
+from converter.cli.rules import judge_of, merge_options, options_of, rules_of
 from converter.config import Loaded, load
 from converter.delivery.client import FhirClient
 from converter.delivery.clock import Clock
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from converter.core.issues import Issue
+    from converter.core.rules import RuleSet
     from converter.delivery.talk import Delivery
     from converter.pipeline import Progress
     from converter.settings import DestinationSettings
@@ -93,7 +95,9 @@ class Destinations:
     ) -> None:
         self._configs = configs
         self._settings = settings
-        self._recipes: dict[str, tuple[Config, Recipe, Policy]] = {}
+        self._recipes: dict[str, tuple[Recipe, Policy]] = {}
+        self.rules: dict[tuple[str, ...], RuleSet] = {}
+        """Compiled mappings by profiles: a run has its own already."""
         self.targets: list[Target] = []
         with ExitStack() as stack:
             for name, destination in settings.items():
@@ -106,22 +110,22 @@ class Destinations:
                     allow_http=delivery.allow_http,
                 )
                 stack.callback(client.close)
-                self.targets.append(Target(name, client, self._made(name)[2]))
+                self.targets.append(Target(name, client))
             self.close = stack.pop_all().close
 
     def recipe(self, name: str) -> Recipe:
         """What a destination asks of a conversion."""
-        return self._made(name)[1]
+        return self._made(name)[0]
 
-    def _made(self, name: str) -> tuple[Config, Recipe, Policy]:
-        config, own = self._configs[name], self._settings[name]
-        if own.profile:
-            convert = msgspec.structs.replace(config.convert, profile=own.profile)
-            config = msgspec.structs.replace(config, convert=convert)
-        key = f"{config.convert.profile}{config.convert.patient}{own.max_body}{name}"
-        if key not in self._recipes:
-            self._recipes[key] = (config, *_recipe(config, own))
-        return self._recipes[key]
+    def _made(self, name: str) -> tuple[Recipe, Policy]:
+        if name not in self._recipes:
+            config, own = self._configs[name], self._settings[name]
+            if own.profile:
+                convert = msgspec.structs.replace(config.convert, profile=own.profile)
+                config = msgspec.structs.replace(config, convert=convert)
+            rules = self.rules.get(config.convert.profile) or rules_of(config)
+            self._recipes[name] = _recipe(config, own, rules)
+        return self._recipes[name]
 
     def sender(self, store: SqliteStore, settled: Callable[[Row, Delivery], None]) -> Sender:
         """Make the sender of a store, and look at what the servers say of themselves."""
@@ -141,6 +145,7 @@ class Destinations:
             settled=settled,
         )
         for target in self.targets:
+            target.policy = self._made(target.name)[1]
             capability = look(target.client)
             if capability.server_ids:
                 target.remember(server_ids=True)
@@ -150,11 +155,9 @@ class Destinations:
         return sender
 
 
-def _recipe(config: Config, own: DestinationSettings) -> tuple[Recipe, Policy]:
-    from converter.cli.rules import judge_of, merge_options, options_of, rules_of
+def _recipe(config: Config, own: DestinationSettings, rules: RuleSet) -> tuple[Recipe, Policy]:
     from converter.pipeline.writing import stamped
 
-    rules = rules_of(config)
     judge = judge_of(rules, trusted=False, twice=False)
 
     def finish(resource: Json, patient: Json | None, dropped: Sequence[str]) -> Json:
@@ -187,6 +190,10 @@ class RunDelivery:
     def close(self) -> None:
         """Close all connections."""
         self._destinations.close()
+
+    def share(self, rules: RuleSet) -> None:
+        """Take the mapping that the run has compiled."""
+        self._destinations.rules[self._loaded.config.convert.profile] = rules
 
     def __call__(self, store: SqliteStore, progress: Progress, stop: Callable[[], bool]) -> None:
         """Queue the studies of the run and send them, for so long as the configuration says."""

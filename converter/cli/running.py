@@ -84,6 +84,7 @@ def run_convert(state: State, inputs: Sequence[Path], loaded: Loaded, given: dic
             file = Path(settings.state) if settings.state else state_file("convert.db")
         request = _request(loaded, named, given, stack, dry_run=dry_run)
         if delivery is not None:
+            delivery.share(request.rules)
             request = replace(request, state=file, deliver=delivery)
         _announce(loaded, request)
         progress = progress_for(

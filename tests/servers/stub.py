@@ -123,12 +123,12 @@ class Stub:
         self._ready = threading.Event()
         self._loop = None
         self._port = 0
+        self._running = False
 
     # life
 
     def __enter__(self):
-        self.start()
-        return self
+        return self if self._running else self.start()
 
     def __exit__(self, *_):
         self.stop()
@@ -139,11 +139,13 @@ class Stub:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
         assert self._ready.wait(10)
+        self._running = True
         return self
 
     def stop(self):
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(10)
+        self._running = False
 
     @property
     def base(self):

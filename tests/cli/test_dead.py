@@ -1,0 +1,99 @@
+"""``dcm2fhir dead``: listed with what may be said, shown with what to do, replayed and dropped."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from converter.cli.main import run
+from tests.servers.stub import Fault, Stub, outcome
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, make_dicom):
+    """Two studies that a server refused."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    (tmp_path / "in").mkdir()
+    for n in range(2):
+        (tmp_path / "in" / f"{n}.dcm").write_bytes(make_dicom(f"1.2.3.{n}"))
+    with Stub() as stub:
+        said = outcome("value", "words", expression=["ImagingStudy.status"])
+        stub.fault = lambda asked: Fault(422, {}, said) if asked.method == "PUT" and asked.kind == "ImagingStudy" else None  # fmt: skip
+        assert run(["convert", "in", "--to", stub.base, "-q"]) == 1
+        yield stub
+
+
+def test_list_tells_study_reason_and_answer(refused, capsys):
+    capsys.readouterr()
+    assert run(["dead", "list"]) == 0
+    told = capsys.readouterr()
+    assert "1.2.3.0" in told.out
+    assert "HTTP 422; to PUT ImagingStudy; error value at ImagingStudy.status" in told.out
+    assert "words" not in told.out
+    assert "convert.db" in told.err
+
+
+def test_list_as_json(refused, capsys):
+    capsys.readouterr()
+    run(["dead", "list", "--format", "json"])
+    letters = json.loads(capsys.readouterr().out)
+    assert [letter["study_instance_uid"] for letter in letters] == ["1.2.3.0", "1.2.3.1"]
+    assert letters[0]["reason"] == "refused"
+    assert letters[0]["since"].endswith("Z")
+
+
+def test_show_says_what_it_means_and_what_to_do(refused, capsys):
+    capsys.readouterr()
+    assert run(["dead", "show", "1.2.3.1"]) == 0
+    out = capsys.readouterr().out
+    assert "what to do" in out
+    assert "replay" in out
+    assert run(["dead", "show", "1.2.99"]) == 2
+    assert "no dead letter of study 1.2.99" in capsys.readouterr().err
+
+
+def test_replay_after_the_fix_delivers(refused, capsys):
+    refused.fault = lambda asked: None
+    assert run(["send", "-q"]) == 0
+    assert refused.ids() == []
+    assert run(["dead", "replay", "1.2.3.0"]) == 0
+    assert "queued again: 1" in capsys.readouterr().out
+    assert run(["send", "-q"]) == 0
+    assert len(refused.ids()) == 1
+    assert run(["dead", "replay", "--all"]) == 0
+    assert run(["send", "-q"]) == 0
+    assert len(refused.ids()) == 2
+
+
+def test_drop_gives_up(refused, capsys):
+    assert run(["dead", "drop", "1.2.3.0", "--to", refused.base]) == 0
+    assert run(["dead", "drop", "--all"]) == 0
+    capsys.readouterr()
+    run(["dead", "list", "--format", "json"])
+    assert json.loads(capsys.readouterr().out) == []
+    refused.fault = lambda asked: None
+    assert run(["send", "-q"]) == 0
+    assert refused.ids() == []
+
+
+@pytest.mark.parametrize("command", ["replay", "drop"])
+@pytest.mark.parametrize("given", [[], ["1.2.3.0", "--all"]])
+def test_which_ones_must_be_said(refused, command, given):
+    assert run(["dead", command, *given]) == 2
+
+
+def test_the_daemons_state_comes_first(refused, tmp_path, capsys):
+    from converter.store import open_kept
+
+    open_kept(tmp_path / "home" / "dcm2fhir" / "listen.db").close()
+    capsys.readouterr()
+    assert run(["dead", "list"]) == 0
+    assert "listen.db" in capsys.readouterr().err
+
+
+def test_without_a_state_there_is_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert run(["dead", "list"]) == 0
+    assert "nothing was refused" in capsys.readouterr().err

@@ -57,6 +57,9 @@ CHECKS: dict[str, CheckReason] = {
     "cannot-be-read": CheckReason(
         "error", "The file cannot be read.", "Look at its permissions and its disk."
     ),
+    "check-failed": CheckReason(
+        "error", "The check itself failed on this resource.", "Please report it."
+    ),
     # structure
     "unknown-element": CheckReason("error", "R4 has no element of this name here."),
     "missing-element": CheckReason("error", "A mandatory element is missing."),

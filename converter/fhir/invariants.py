@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from converter.fhir.primitives import SCHEME, UID
+from converter.fhir.primitives import SCHEME, UID, decimal
 
 if TYPE_CHECKING:
     from converter.fhir.report import Path, Report
@@ -86,9 +86,10 @@ def ratio(value: dict[str, Any], path: Path, report: Report) -> None:
 
 
 def _number(value: Any) -> float | Decimal | None:
-    if isinstance(value, (int, float, Decimal)) and value.__class__ is not bool:
-        return value
-    return None
+    """A number that one may reckon with; what is none is told by the test of the decimal."""
+    if value.__class__ is bool or not isinstance(value, (int, float, Decimal)):
+        return None
+    return value if decimal(value) is None else None
 
 
 def range_(value: dict[str, Any], path: Path, report: Report) -> None:

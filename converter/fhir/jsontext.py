@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from converter.core.issues import Issue
@@ -18,6 +18,8 @@ __all__ = ["Parsed", "parse"]
 
 DEEPEST = 200
 """Levels of nesting that are read; a resource has a dozen."""
+WHOLE = 600
+"""Most digits of a number that is made an ``int``: Python refuses longer ones, or takes long over them."""
 
 
 @dataclass(slots=True)
@@ -53,9 +55,16 @@ class _Reader:
 
     @staticmethod
     def whole(text: str) -> Any:
-        if text == "-0" or len(text) > 40:
+        if text == "-0" or len(text) > WHOLE:
             return Decimal(text)
         return int(text)
+
+    @staticmethod
+    def fraction(text: str) -> Any:
+        try:
+            return Decimal(text)
+        except InvalidOperation:  # an exponent that no Decimal has: as good as the greatest
+            return Decimal("-1E+999999" if text.startswith("-") else "1E+999999")
 
     @staticmethod
     def constant(text: str) -> Any:
@@ -99,7 +108,7 @@ def parse(data: bytes, *, first_line: int = 1) -> Parsed:
         parsed.value = json.loads(
             text,
             object_pairs_hook=reader.pairs,
-            parse_float=Decimal,
+            parse_float=reader.fraction,
             parse_int=reader.whole,
             parse_constant=reader.constant,
         )

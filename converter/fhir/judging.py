@@ -72,10 +72,30 @@ def judge(
     absent : bool
         Whether to tell which must-support elements of the profiles asked for are absent.
     """
+    verdict = Verdict(name)
+    try:
+        _judge(data, verdict, checker, asked, first_line, absent=absent)
+    except Exception as error:  # noqa: BLE001  a fault of ours with one must not cost the others
+        # The type alone: the message of an exception may hold a value.
+        message = f"the check broke off: {type(error).__name__}"
+        verdict.issues.append(Issue("error", "check-failed", message=message))
+    return verdict
+
+
+def _judge(
+    data: bytes,
+    verdict: Verdict,
+    checker: Checker,
+    asked: Collection[str],
+    first_line: int,
+    *,
+    absent: bool,
+) -> None:
+    """Fill in a verdict."""
     parsed = parse(data, first_line=first_line)
-    verdict = Verdict(name, parsed.issues)
+    verdict.issues += parsed.issues
     if not parsed.readable:
-        return verdict
+        return
     resource = parsed.value
     version = _version(resource)
     if version:
@@ -84,7 +104,7 @@ def judge(
         verdict.issues.append(Issue("error", "other-fhir-version", path, message=message))
     verdict.issues += checker.check(resource)
     if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
-        return verdict
+        return
     verdict.resource_type = resource["resourceType"]
     verdict.issues += _claimed(resource, checker, root(verdict.resource_type), asked, None)
     if absent:
@@ -92,7 +112,6 @@ def judge(
             verdict.issues += checker.absent(resource, profile)
     if not verdict.failed():
         verdict.issues += model_issues(resource)
-    return verdict
 
 
 def _claimed(

@@ -33,6 +33,7 @@ TYPES = {
     "duplicate-key": "duplicate",
     "duplicate-uid": "duplicate",
     "cannot-be-read": "exception",
+    "check-failed": "exception",
     "must-support": "informational",
     "models-disagree": "informational",
 }

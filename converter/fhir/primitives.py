@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from decimal import Decimal
+from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["SCHEME", "TESTS", "UID", "Fault", "Test", "uid", "uri_fault"]
+__all__ = ["SCHEME", "TESTS", "UID", "Fault", "Test", "decimal", "uid", "uri_fault"]
 
 Fault: TypeAlias = "tuple[str, str] | None"
 Test: TypeAlias = "Callable[[Any], Fault]"
@@ -22,6 +23,8 @@ Test: TypeAlias = "Callable[[Any], Fault]"
 LARGEST = 2**31 - 1
 LONGEST = 1024 * 1024
 REMEMBERED = 4096
+FARTHEST = 1000
+"""Greatest exponent of a decimal, either way; FHIR sets no limit, nothing measured comes near it."""
 
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 CODE = re.compile(r"[^\s]+( [^\s]+)*")
@@ -280,10 +283,13 @@ def decimal(value: Any) -> Fault:
     """``decimal``."""
     if value.__class__ is int:
         return None
-    if isinstance(value, (float, Decimal)):
-        if value == value and abs(value) != float("inf"):  # noqa: PLR0124  NaN
+    if isinstance(value, Decimal) and value.is_finite():
+        # Compared by its exponent: arithmetic with such numbers overflows, or fills the memory.
+        if abs(value.adjusted()) <= FARTHEST:
             return None
-        return ("number-form", "JSON has no NaN and no Infinity")
+        return ("number-form", f"a decimal of a magnitude beyond 10 to the power of {FARTHEST}")
+    if isinstance(value, (float, Decimal)):
+        return None if isfinite(value) else ("number-form", "JSON has no NaN and no Infinity")
     return _no_number(value)
 
 
@@ -294,6 +300,8 @@ def _no_number(value: Any) -> Fault:
 
 
 def _whole(value: Any, least: int, name: str) -> Fault:
+    if isinstance(value, Decimal) and value.is_finite() and value.adjusted() > FARTHEST:
+        return ("value-format", f"{name} is {least} to {LARGEST}")
     if isinstance(value, (float, Decimal)):
         return ("number-form", f"{name} is a whole number, without sign, fraction or exponent")
     if value.__class__ is not int:

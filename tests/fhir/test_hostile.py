@@ -64,3 +64,47 @@ def test_no_change_makes_it_raise(name, checker):
         data = json.dumps(changed(resource, chance)).encode()
         verdict = judge(data, name, checker, tuple(checker.profiles), absent=True)
         assert operation_outcome(verdict)["issue"]
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["1e999999999", "-1e9999999", "1e-999999999", "1e99999999999999999999", "-1e99999999999999999999", "9" * 5000],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("base", "element", "text", "at"),
+    [
+        ("service-request", "quantityQuantity", '{"value": #}', "quantity.ofType(Quantity).value"),
+        ("service-request", "quantityRange", '{"low": {"value": #}, "high": {"value": 1}}', "quantity.ofType(Range).low.value"),
+        ("location", "position", '{"longitude": #, "latitude": 1}', "position.longitude"),
+        (
+            "service-request",
+            "extension",
+            '[{"url": "http://x.example/e", "valueCount": {"value": #, "code": "1", "system": "http://unitsofmeasure.org"}}]',
+            "extension[0].value.ofType(Count).value",
+        ),
+    ],
+)  # fmt: skip
+def test_decimal_of_any_magnitude_is_a_finding(number, base, element, text, at, checker):
+    data = BASES[base].replace(b"{", f'{{"{element}": {text.replace("#", number)},'.encode(), 1)
+    issues = judge(data, base, checker).issues
+    assert ("number-form", at) in {(i.code, i.path.partition(".")[2]) for i in issues}
+
+
+def test_whole_number_of_any_length_is_a_finding(checker):
+    for digits in (b"1" + b"0" * 40, b"9" * 5000):
+        data = BASES["study"].replace(b'"numberOfSeries": 1', b'"numberOfSeries": ' + digits)
+        (found,) = judge(data, "x", checker).issues
+        assert found.code == "value-format"
+        assert "2147483647" in found.message
+
+
+def test_fault_of_the_check_costs_one_resource_only(checker, monkeypatch):
+    def broken(resource):
+        raise ZeroDivisionError("CANARY")
+
+    monkeypatch.setattr(checker, "check", broken)
+    (found,) = judge(BASES["study"], "x", checker).issues
+    assert (found.severity, found.code) == ("error", "check-failed")
+    assert "CANARY" not in found.message
+    monkeypatch.undo()
+    assert judge(BASES["study"], "x", checker).issues == []

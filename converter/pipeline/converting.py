@@ -24,7 +24,7 @@ __all__ = ["convert_studies", "reduce_companions", "reduce_published", "unreadab
 
 ROWS = 4000
 """Instances of one task, about: a large study is a task alone."""
-SMALL = 20_000
+SMALL = 100_000
 """Instances that one process converts before others would have started."""
 A_STUDY = 40
 """A study costs as much as so many instances, however few it has."""

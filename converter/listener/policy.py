@@ -13,7 +13,9 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from converter.core.values import is_uid
 from converter.errors import ConfigurationError
+from converter.reading.identify import is_composite
 
 __all__ = [
     "VERIFICATION",
@@ -30,27 +32,11 @@ __all__ = [
 VERIFICATION: Final = "1.2.840.10008.1.1"
 
 _DICOM: Final = "1.2.840.10008."
-_STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
-_ALSO_STORAGE: Final = frozenset(
-    {
-        "1.2.840.10008.5.1.1.27",  # Stored Print Storage (retired)
-        "1.2.840.10008.5.1.1.29",  # Hardcopy Grayscale Image Storage (retired)
-        "1.2.840.10008.5.1.1.30",  # Hardcopy Color Image Storage (retired)
-        "1.2.840.10008.5.1.4.34.1",  # RT Beams Delivery Instruction Storage - Trial (retired)
-        "1.2.840.10008.5.1.4.34.7",  # RT Beams Delivery Instruction Storage
-        "1.2.840.10008.5.1.4.34.10",  # RT Brachy Application Setup Delivery Instruction Storage
-    }
-)
-# Protocols and inventories share the prefix; of them only what was performed on a patient belongs to a study.
-_OTHER_SERVICE: Final = re.compile(
-    r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(?:200\.(?!2$|8$)|201\.)[0-9.]+"
-)
 _SYNTAX: Final = re.compile(r"1\.2\.840\.10008\.1\.2(?:\.(?:1|1\.98|1\.99|2|4\.[0-9]+|5|8\.1))?")
 """Transfer syntaxes whose data set is encoded as PS3.5 section 7 says; the MIME, XML and video ones are not."""
 _DEFLATED: Final = frozenset(
     {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
 )
-_UID: Final = re.compile(r"(?=.{1,64}$)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Storable = Literal["yes", "private", "no"]
@@ -216,14 +202,9 @@ def refuse_exposure(bind: str, policy: Policy, *, mutual_tls: bool, open_: bool)
 
 def storable(sop_class: str) -> Storable:
     """Whether objects of a SOP class are composite instances: standard ones, private ones, or not at all."""
-    if not _UID.fullmatch(sop_class):
+    if not is_uid(sop_class) or "." not in sop_class or not is_composite(sop_class):
         return "no"
-    if not sop_class.startswith(_DICOM):
-        return "private"
-    if sop_class in _ALSO_STORAGE:
-        return "yes"
-    taken = sop_class.startswith(_STORAGE) and not _OTHER_SERVICE.fullmatch(sop_class)
-    return "yes" if taken else "no"
+    return "yes" if sop_class.startswith(_DICOM) else "private"
 
 
 def acceptable(

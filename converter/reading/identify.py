@@ -34,15 +34,9 @@ _ALSO_COMPOSITE: Final = frozenset(
         "1.2.840.10008.5.1.4.34.10",  # RT Brachy Application Setup Delivery Instruction Storage
     }
 )
-_NON_PATIENT: Final = frozenset(
-    {
-        "1.2.840.10008.5.1.4.1.1.200.1",  # CT Defined Procedure Protocol Storage
-        "1.2.840.10008.5.1.4.1.1.200.3",  # Protocol Approval Storage
-        "1.2.840.10008.5.1.4.1.1.200.7",  # XA Defined Procedure Protocol Storage
-        "1.2.840.10008.5.1.4.1.1.201.1",  # Inventory Storage
-    }
-)
-"""Non-Patient Object Storage among the composite classes (PS3.4 annex GG): they have no study."""
+_NO_STUDY: Final = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(?:200\.(?!2$|8$)|201\.)[0-9.]+")
+"""Protocols, inventories (PS3.4 annex GG, BB) and their queries share the prefix; of them only what was performed
+on a patient (200.2, 200.8) belongs to a study."""
 
 _NAMES: Final = (
     (STUDY_INSTANCE_UID, "no-study-uid", "Study Instance UID"),
@@ -56,7 +50,7 @@ def is_composite(sop_class_uid: str) -> bool:
     """Whether objects of a SOP class are instances of a study; private classes are taken for such."""
     if not sop_class_uid.startswith(_DICOM) or sop_class_uid in _ALSO_COMPOSITE:
         return True
-    return sop_class_uid.startswith(_STORAGE) and sop_class_uid not in _NON_PATIENT
+    return sop_class_uid.startswith(_STORAGE) and not _NO_STUDY.fullmatch(sop_class_uid)
 
 
 _UID_BYTES: Final = re.compile(rb"(?:(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*)[ \0]*")

@@ -71,4 +71,5 @@ def _print_records(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Non
 
 
 def _clean(cell: str) -> str:
-    return cell.translate(CONTROL)
+    # Half a surrogate pair, such as a file's name that is no UTF-8 has, cannot be printed.
+    return cell.translate(CONTROL).encode("utf-8", "backslashreplace").decode()

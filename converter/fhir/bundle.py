@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from converter.fhir.primitives import SCHEME
-from converter.fhir.references import type_of
 
 if TYPE_CHECKING:
     from converter.fhir.report import Path, Report
@@ -15,6 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["Links", "bundle", "links", "resolve"]
 
 REST = re.compile(r"https?://.+/([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})")
+KINDS = frozenset(
+    "document message transaction transaction-response batch batch-response history searchset "
+    "collection".split()
+)
+"""Of another kind of Bundle there is nothing to say but that."""
 WITH_REQUEST = frozenset({"batch", "transaction", "history"})
 WITH_RESPONSE = frozenset({"batch-response", "transaction-response", "history"})
 SUBMITTED = frozenset({"batch", "transaction", "batch-response", "transaction-response"})
@@ -56,9 +60,9 @@ def links(value: dict[str, Any]) -> Links:
 def bundle(value: dict[str, Any], path: Path, report: Report) -> None:
     """bdl-1 to bdl-12, and the form of ``fullUrl``."""
     stated = value.get("type")
-    kind = stated if isinstance(stated, str) else ""
+    kind = stated if isinstance(stated, str) and stated in KINDS else ""
     entries = value.get("entry")
-    if "total" in value and kind not in {"searchset", "history"}:
+    if "total" in value and kind and kind not in {"searchset", "history"}:
         report.add("bdl-1", (path, "total", None), "total only in a searchset or history")
     entries = entries if entries.__class__ is list else []
     if kind == "document":
@@ -71,7 +75,7 @@ def bundle(value: dict[str, Any], path: Path, report: Report) -> None:
             continue
         place = (path, "entry", index)
         resource = entry.get("resource")
-        if "search" in entry and kind != "searchset":
+        if "search" in entry and kind not in {"", "searchset"}:
             report.add("bdl-2", (place, "search", None), "search only in a searchset")
         if kind:
             _exchange(entry, kind, place, report)
@@ -87,7 +91,7 @@ def bundle(value: dict[str, Any], path: Path, report: Report) -> None:
                 report.add("bdl-7", (place, "fullUrl", None), "another entry has the same fullUrl")
             seen.add(key)
             _full_url(url, resource, place, report)
-        elif url is None and "resource" in entry and kind not in SUBMITTED:
+        elif url is None and "resource" in entry and kind and kind not in SUBMITTED:
             report.add("full-url", place, "an entry needs a fullUrl, the identity of its resource")
 
 
@@ -144,12 +148,10 @@ def resolve(report: Report, held: Links | None) -> None:
     for reference, targets, place in report.urns:
         if not reference.startswith("urn:"):
             if held is None or not held.transaction:
-                message = f"a search for {type_of(reference)} only in a transaction"
-                report.add("reference-form", place, message)
+                report.add("reference-form", place, "a search only in a transaction")
         elif held is not None:
             kind = held.types.get(reference)
             if kind is None:
                 report.add("reference-unresolved", place, "no entry of the Bundle has this fullUrl")
             elif targets and kind not in targets:
-                message = f"points to {kind}, takes {' or '.join(targets)}"
-                report.add("reference-target", place, message)
+                report.add("reference-target", place, report.points(kind, targets))

@@ -62,7 +62,7 @@ class Checker:
         )
         self.terminology = Terminology(structure, codes or {})
         self.references = References(self.types)
-        self._choices = {
+        self.choices = {
             name: f"{element.choice.removesuffix('[x]')}.ofType({element.type})"
             for definition in structure.types.values()
             for name, element in definition.elements.items()
@@ -105,7 +105,7 @@ class Checker:
 
     def report(self, *, trusted_uids: bool = False) -> Report:
         """Make an empty report."""
-        return Report(self._choices, trusted=trusted_uids)
+        return Report(self.choices, self.types, trusted=trusted_uids)
 
     # -- base R4 -------------------------------------------------------------------------------
 

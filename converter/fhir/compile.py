@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.fhir.extensions import OwnerOf
 from converter.fhir.primitives import TESTS, language, uid
+from converter.fhir.report import LONGEST, shown
 from converter.fhir.terminology import CID29, SOP_CLASSES
 from converter.fhir.values import (
     NOTHING,
@@ -136,11 +137,15 @@ class Compiler:
                 plan.add(key, NOTHING)
                 continue
             if element is None or (base != key and element.type not in TESTS):
-                near = get_close_matches(key, elements, 1)
+                near = get_close_matches(key[:LONGEST], elements, 1)
                 hint = f"; {near[0]}?" if near else ""
                 plan.add(key, NOTHING)
                 plan.faults.append(
-                    ("unknown-element", key, f"{type_name} has no element {key}{hint}")
+                    (
+                        "unknown-element",
+                        key,
+                        f"{type_name} has no element {shown(key, LONGEST)}{hint}",
+                    )
                 )
                 continue
             if element.choice and choices.setdefault(element.choice, base) != base:

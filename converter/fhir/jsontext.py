@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from converter.core.issues import Issue
+from converter.fhir.report import LONGEST, Path, render, root, shown
 
 __all__ = ["Parsed", "parse"]
 
 DEEPEST = 200
 """Levels of nesting that are read; a resource has a dozen."""
+TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
 WHOLE = 600
 """Most digits of a number that is made an ``int``: Python refuses longer ones, or takes long over them."""
 
@@ -71,7 +74,7 @@ class _Reader:
         return _Constant(text)
 
 
-def parse(data: bytes, *, first_line: int = 1) -> Parsed:
+def parse(data: bytes, *, first_line: int = 1, choices: dict[str, str] | None = None) -> Parsed:
     """Parse one JSON text, strictly.
 
     Parameters
@@ -79,6 +82,8 @@ def parse(data: bytes, *, first_line: int = 1) -> Parsed:
     data : bytes
     first_line : int
         Line of the file that the text starts in, for NDJSON.
+    choices : dict, optional
+        As for `converter.fhir.report.render`.
 
     Returns
     -------
@@ -118,10 +123,10 @@ def parse(data: bytes, *, first_line: int = 1) -> Parsed:
     except RecursionError:
         return _unreadable("too-deep-json", f"line {first_line}: nested too deep to read")
     for holder, key in reader.twice:
-        place = _find(parsed.value, holder) or "$"
-        name = f"{place}.{key}"
+        place = (_find(parsed.value, holder), key, None)
+        message = f"{shown(key, LONGEST)} stands twice in one object"
         parsed.issues.append(
-            Issue("error", "duplicate-key", name, message=f"{key} stands twice in one object")
+            Issue("error", "duplicate-key", render(place, choices or {}), message=message)
         )
     return parsed
 
@@ -156,16 +161,19 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _find(value: Any, wanted: dict[str, Any]) -> str:
-    """FHIRPath of an object within a resource, by identity."""
-    start = value.get("resourceType") if value.__class__ is dict else None
-    stack: list[tuple[Any, str]] = [(value, start if start.__class__ is str else "$")]
+def _find(value: Any, wanted: dict[str, Any]) -> Path:
+    """Place of an object within a resource, by identity."""
+    kind = value.get("resourceType") if value.__class__ is dict else None
+    start = root(kind if kind.__class__ is str and TYPE.fullmatch(kind) else "Resource")
+    stack: list[tuple[Any, Path]] = [(value, start)]
     while stack:
         held, path = stack.pop()
         if held is wanted:
             return path
         if held.__class__ is dict:
-            stack += [(item, f"{path}.{key}") for key, item in held.items()]
+            # FHIRPath knows one name for a primitive and for what stands beside it.
+            stack += [(item, (path, key.removeprefix("_"), None)) for key, item in held.items()]
         elif held.__class__ is list:
-            stack += [(item, f"{path}[{index}]") for index, item in enumerate(held)]
-    return ""
+            parent, name, _ = path
+            stack += [(item, (parent, name, index)) for index, item in enumerate(held)]
+    return start

@@ -34,6 +34,10 @@ LATER = {
 """Elements of an ImagingStudy that R4 does not have, and the version that does."""
 
 
+RELEASES = frozenset({"1.0.2", "3.0.1", "3.0.2", "4.1.0", "4.3.0", "5.0.0", "6.0.0"})
+"""What is repeated of ``fhirVersion``; anything else may be a value out of place."""
+
+
 @dataclass(slots=True)
 class Verdict:
     """What is to be said of one resource."""
@@ -92,7 +96,7 @@ def _judge(
     absent: bool,
 ) -> None:
     """Fill in a verdict."""
-    parsed = parse(data, first_line=first_line)
+    parsed = parse(data, first_line=first_line, choices=checker.choices)
     verdict.issues += parsed.issues
     if not parsed.readable:
         return
@@ -100,10 +104,13 @@ def _judge(
     version = _version(resource)
     if version:
         message = f"has the shape of FHIR {version}; this checks R4 (4.0.1)"
-        path = str(resource.get("resourceType"))
+        kind = resource.get("resourceType")
+        path = kind if kind.__class__ is str and kind in checker.types else "Resource"
         verdict.issues.append(Issue("error", "other-fhir-version", path, message=message))
     verdict.issues += checker.check(resource)
     if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
+        return
+    if resource["resourceType"] not in checker.types:
         return
     verdict.resource_type = resource["resourceType"]
     verdict.issues += _claimed(resource, checker, root(verdict.resource_type), asked, None)
@@ -141,7 +148,7 @@ def _version(resource: Any) -> str:
         return ""
     stated = resource.get("fhirVersion")
     if isinstance(stated, str) and not stated.startswith("4.0"):
-        return stated[:16]
+        return stated if stated in RELEASES else "in another version"
     if resource.get("resourceType") != "ImagingStudy":
         return ""
     for name, version in LATER.items():

@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+from converter.fhir.report import LONGEST, shown
+
 if TYPE_CHECKING:
     from converter.fhir.report import Path, Report
 
@@ -92,15 +94,19 @@ def _element(element: ET.Element, anchors: set[str], place: Path, report: Report
         report.add(
             "narrative-form",
             place,
-            f"element {name.rpartition('}')[2]} is not of the XHTML namespace",
+            f"element {shown(name.rpartition('}')[2], LONGEST)} is not of the XHTML namespace",
         )
     elif name not in ELEMENTS:
-        report.add("txt-1", place, f"element {name} is not allowed in a narrative")
+        report.add("txt-1", place, f"element {shown(name, LONGEST)} is not allowed in a narrative")
     for key, content in element.attrib.items():
         if key.startswith(XML):
             continue
         if key not in ATTRIBUTES and key not in OWN.get(name, ()):
-            report.add("txt-1", place, f"attribute {key} of {name} is not allowed in a narrative")
+            report.add(
+                "txt-1",
+                place,
+                f"attribute {shown(key, LONGEST)} of {name} is not allowed in a narrative",
+            )
             continue
         scheme = SCHEME.match(content) if key in LINKS else None
         if scheme and scheme[1].lower() not in SAFE:

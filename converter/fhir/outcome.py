@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from converter.fhir.report import shown
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -83,15 +85,16 @@ def operation_outcome(verdict: Verdict, strict: Collection[str] = ()) -> dict[st
         Codes that count as errors.
     """
     issues: list[dict[str, Any]] = []
+    name = shown(verdict.name)  # a file's name may be no Unicode
     for issue in verdict.issues:
         made: dict[str, Any] = {
             "severity": "error" if issue.code in strict else issue.severity,
             "code": issue_type(issue.code),
             "details": {
                 "coding": [{"system": SYSTEM, "code": issue.code}],
-                "text": issue.message or issue.code,
+                "text": shown(issue.message or issue.code),
             },
-            "diagnostics": verdict.name,
+            "diagnostics": name,
         }
         if issue.path:
             made["expression"] = [issue.path]
@@ -102,7 +105,7 @@ def operation_outcome(verdict: Verdict, strict: Collection[str] = ()) -> dict[st
                 "severity": "information",
                 "code": "informational",
                 "details": {"text": "No issues"},
-                "diagnostics": verdict.name,
+                "diagnostics": name,
             }
         )
     return {"resourceType": "OperationOutcome", "issue": issues}

@@ -201,8 +201,6 @@ class ProfileCheck:
     def _targets(
         self, targets: tuple[str, ...]
     ) -> Callable[[Any, Path, Report, Links | None], None]:
-        wanted = " or ".join(targets)
-
         def test(value: Any, path: Path, report: Report, held: Links | None) -> None:
             if value.__class__ is not dict:
                 return
@@ -217,9 +215,7 @@ class ProfileCheck:
                 if named:
                     kind, place = named, (path, "reference", None)
             if kind.__class__ is str and kind not in targets:
-                report.add(
-                    "profile-target", place, f"{self.name}: points to {kind}, takes {wanted}"
-                )
+                report.add("profile-target", place, f"{self.name}: {report.points(kind, targets)}")
 
         return test
 

@@ -51,7 +51,7 @@ class References:
                 )
                 stated = None
             elif targets and stated not in targets:
-                report.add("reference-target", (path, "type", None), _wanted(stated, targets))
+                report.add("reference-target", (path, "type", None), report.points(stated, targets))
         reference = value.get("reference")
         if reference.__class__ is not str or not reference:
             if reference is None and not (value.keys() - {"type", "id"}):
@@ -66,11 +66,13 @@ class References:
         if kind not in self.types:
             if reference[0] != "h":
                 report.add(
-                    "reference-form", (path, "reference", None), f"R4 has no resource type {kind}"
+                    "reference-form",
+                    (path, "reference", None),
+                    "R4 has no resource type of this name",
                 )
             return
         if targets and kind not in targets:
-            report.add("reference-target", (path, "reference", None), _wanted(kind, targets))
+            report.add("reference-target", (path, "reference", None), report.points(kind, targets))
         elif stated and stated.__class__ is str and stated != kind and stated in self.types:
             report.add(
                 "reference-target",
@@ -112,11 +114,7 @@ class References:
             if kind is None or (reference == "#" and not _inside(place)):
                 report.add("ref-1", place, "no contained resource has this id")
             elif targets and kind not in targets:
-                report.add("reference-target", place, _wanted(kind, targets))
-
-
-def _wanted(kind: str, targets: tuple[str, ...]) -> str:
-    return f"points to {kind}, takes {' or '.join(targets)}"
+                report.add("reference-target", place, report.points(kind, targets))
 
 
 def _inside(path: Path) -> bool:

@@ -232,3 +232,10 @@ def test_verbose_tells_absent_must_support_elements(write, capsys):
     assert [path, "information", "must-support", "ImagingStudy.series[0].specimen"] in [
         row[:4] for row in rows(capsys)
     ]
+
+
+@pytest.mark.parametrize("form", ["table", "operation-outcome"])
+def test_half_a_surrogate_in_a_key_or_a_file_name_is_printed(write, capsys, form):
+    data = STUDY.replace(b'"description"', b'"descri\\ud800ption"')
+    assert run(["validate", write("a\udcff.json", data), "--format", form]) == 1
+    assert "ud800" in capsys.readouterr().out

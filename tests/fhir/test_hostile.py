@@ -6,6 +6,7 @@ import copy
 import json
 import random
 
+import orjson
 import pytest
 
 from converter.fhir.judging import judge
@@ -21,6 +22,7 @@ ODD = (
 KEYS = (
     "extension", "id", "type", "system", "code", "coding", "url", "contained", "meta", "profile", "reference", "entry",
     "resource", "fullUrl", "resourceType", "_id", "_x", "period", "identifier", "text", "div", "modality", "series", "value",
+    "descri\ud800ption", "a\0`b\\", "k" * 4000, "",
 )  # fmt: skip
 
 
@@ -63,7 +65,8 @@ def test_no_change_makes_it_raise(name, checker):
     for _ in range(150):
         data = json.dumps(changed(resource, chance)).encode()
         verdict = judge(data, name, checker, tuple(checker.profiles), absent=True)
-        assert operation_outcome(verdict)["issue"]
+        outcome = orjson.loads(orjson.dumps(operation_outcome(verdict)))
+        assert [i for i in checker.check(outcome) if i.severity == "error"] == []
 
 
 @pytest.mark.parametrize(
@@ -108,3 +111,57 @@ def test_fault_of_the_check_costs_one_resource_only(checker, monkeypatch):
     assert "CANARY" not in found.message
     monkeypatch.undo()
     assert judge(BASES["study"], "x", checker).issues == []
+
+
+@pytest.mark.parametrize(
+    ("base", "change"),
+    [
+        ("transaction", {"type": "CANARY"}),
+        ("transaction", {"total": 1, "type": "CANARY"}),
+        ("study", {"fhirVersion": "CANARY"}),
+        ("study", {"resourceType": "CANARY", "fhirVersion": "5.0.0"}),
+        ("study", {"contained": [{"resourceType": "CANARY", "id": "c"}], "subject": {"reference": "#c"}}),
+        ("study", {"subject": {"reference": "CANARY/1"}}),
+        ("study", {"subject": {"reference": "CANARY?a=b"}}),
+        ("study", {"subject": {"reference": "Patient/1", "type": "CANARY"}}),
+        ("collection", {"entry": [{"fullUrl": "urn:uuid:1ee36ef8-6ec4-4b6b-9c2c-4dd37a8c2b8c", "resource": {"resourceType": "CANARY"}}, {"resource": {"resourceType": "ImagingStudy", "subject": {"reference": "urn:uuid:1ee36ef8-6ec4-4b6b-9c2c-4dd37a8c2b8c"}}}]}),
+    ],
+)  # fmt: skip
+def test_no_value_stands_in_a_message_or_place(base, change, checker):
+    resource = {**json.loads(BASES[base]), **change}
+    verdict = judge(json.dumps(resource).encode(), base, checker, tuple(checker.profiles))
+    assert verdict.failed()
+    assert "CANARY" not in json.dumps(operation_outcome(verdict))
+
+
+def test_unknown_type_of_bundle_is_all_there_is_to_say(checker):
+    data = BASES["transaction"].replace(b'"transaction"', b'"other"')
+    assert [i.code for i in judge(data, "x", checker).issues] == ["code-outside-binding"]
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("descri\\ud800ption", r"`descri\ud800ption`"),
+        ("a\\u001b[31m", r"`a\u001b[31m`"),
+        ("a`b", r"`a\`b`"),
+        ("k" * 4000, f"`{'k' * 64}`"),
+    ],
+)
+def test_odd_key_is_shown_harmless_and_bounded(key, shown, checker):
+    data = BASES["study"].replace(b"{", f'{{"{key}": 1, "{key}": 2,'.encode(), 1)
+    issues = judge(data, "x", checker).issues
+    assert [i.code for i in issues] == ["duplicate-key", "unknown-element"]
+    assert {i.path for i in issues} == {f"ImagingStudy.{shown}"}
+    assert all(len(i.message) < 200 and i.message.isprintable() for i in issues)
+
+
+def test_place_of_a_duplicate_key_is_fhirpath(checker):
+    data = BASES["service-request"].replace(
+        b"{", b'{"quantityQuantity": {"unit": "a", "unit": "b"}, "_status": {"id": "a", "id": "b"},', 1
+    )  # fmt: skip
+    found = [i.path for i in judge(data, "x", checker).issues if i.code == "duplicate-key"]
+    assert found == [
+        "ServiceRequest.quantity.ofType(Quantity).unit",
+        "ServiceRequest.status.id",
+    ]

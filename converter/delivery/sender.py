@@ -6,6 +6,7 @@ number of processes do the same on one state. What a process does not finish sta
 
 from __future__ import annotations
 
+import logging
 import queue
 import random
 from collections import Counter
@@ -31,6 +32,8 @@ __all__ = ["Rendered", "Renderer", "Sender", "Tally", "Timing", "refusal_of"]
 Json = dict[str, Any]
 
 HEARTBEAT = 0.5
+
+logger = logging.getLogger("converter.delivery")
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Refusal).decode
@@ -225,7 +228,9 @@ class Sender:
         except ConverterError as error:
             return error
         except Exception as error:  # noqa: BLE001
-            said = Refusal(0, "delivery-failed", (), _where(error))
+            where = _where(error)
+            logger.error("the delivery of a study broke off: %s", where)
+            said = Refusal(0, "delivery-failed", (), where)
             return Delivery("dead", "delivery-failed", said, uncertain=True)
 
     def _next(self, now: float) -> float | None:

@@ -15,8 +15,8 @@ __all__ = ["Links", "bundle", "links", "resolve"]
 
 REST = re.compile(r"https?://.+/([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})")
 KINDS = frozenset(
-    "document message transaction transaction-response batch batch-response history searchset "
-    "collection".split()
+    {"document", "message", "history", "searchset", "collection"}
+    | {"transaction", "transaction-response", "batch", "batch-response"}
 )
 """Of another kind of Bundle there is nothing to say but that."""
 WITH_REQUEST = frozenset({"batch", "transaction", "history"})

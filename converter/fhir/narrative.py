@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+from converter.fhir.primitives import CONTROL
 from converter.fhir.report import LONGEST, shown
 
 if TYPE_CHECKING:
@@ -16,7 +18,8 @@ __all__ = ["narrative"]
 XHTML = "{http://www.w3.org/1999/xhtml}"
 XML = "{http://www.w3.org/XML/1998/namespace}"
 
-PLAIN = re.compile(r'<div xmlns="http://www\.w3\.org/1999/xhtml">[^<>&]*[^\s<>&][^<>&]*</div>')
+_TEXT = r"[^<>&\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]*"
+PLAIN = re.compile(rf'<div xmlns="http://www\.w3\.org/1999/xhtml">(?=\s*[^\s<]){_TEXT}</div>')
 """What needs no parser."""
 _WORDS = r"[^<>&\x00-\x1f\ud800-\udfff\ufffe\uffff]*(?:&(?:amp|lt|gt|quot|\#x27);[^<>&\x00-\x1f\ud800-\udfff\ufffe\uffff]*)*"
 OURS = re.compile(
@@ -48,11 +51,22 @@ _OWN = {
 }
 OWN = {name: frozenset(listed.split()) for name, listed in _OWN.items()}
 LINKS = frozenset({"href", "src", "cite", "longdesc", "usemap"})
-SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.\-]*):")
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 SAFE = frozenset({"http", "https", "mailto", "tel", "ftp", "urn", "data", "cid", "file"})
-STYLE = re.compile(
-    r"expression\s*\(|javascript:|behaviou?r\s*:|-moz-binding|@import|url\s*\(", re.IGNORECASE
+UNSEEN = re.compile("[\x00-\x20\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u2064\ufeff]")
+"""What a reader does not see in a link, and a browser may skip."""
+STILL = re.compile(
+    r"data:(?:[,;]|text/plain\b|application/pdf\b|audio/|video/|image/(?!svg))", re.IGNORECASE
 )
+"""Data in a link that runs nothing."""
+RUNS = re.compile(
+    r"expression\s*\(|(?:java|vb|live)script:|behaviou?r\s*:|-moz-binding|data:\s*(?:text/html|image/svg)",
+    re.IGNORECASE,
+)
+"""Style that runs something."""
+LOADS = re.compile(r"@import|url\s*\(", re.IGNORECASE)
+CSS_HIDES = re.compile(r"/\*.*?\*/|\\([0-9A-Fa-f]{1,6})\s?|\\(.)", re.DOTALL)
+"""Comments and escapes, which hide a word from who searches for it."""
 
 
 def narrative(value: dict[str, Any], path: Path, report: Report) -> None:
@@ -61,6 +75,9 @@ def narrative(value: dict[str, Any], path: Path, report: Report) -> None:
     if div.__class__ is not str or PLAIN.fullmatch(div) or OURS.fullmatch(div):
         return
     place = (path, "div", None)
+    if CONTROL.search(div):
+        report.add("control-character", place, "a control character in the narrative")
+        return
     if not div.strip():
         report.add("txt-2", place, "a narrative without text")
         return
@@ -108,8 +125,9 @@ def _element(element: ET.Element, anchors: set[str], place: Path, report: Report
                 f"attribute {shown(key, LONGEST)} of {name} is not allowed in a narrative",
             )
             continue
-        scheme = SCHEME.match(content) if key in LINKS else None
-        if scheme and scheme[1].lower() not in SAFE:
+        link = UNSEEN.sub("", content) if key in LINKS else ""
+        scheme = SCHEME.match(link)
+        if scheme and (scheme[1].lower() not in SAFE or _runs(link)):
             report.add("txt-1", place, f"attribute {key} of {name} holds active content")
         elif key == "src" and scheme and scheme[1].lower() in {"http", "https", "ftp"}:
             report.add(
@@ -119,7 +137,21 @@ def _element(element: ET.Element, anchors: set[str], place: Path, report: Report
             )
         elif key in {"src", "href"} and content.startswith("#") and content[1:] not in anchors:
             report.locals.append((content, (), place))
-        elif key == "style" and STYLE.search(content):
-            report.add(
-                "narrative-external", place, "a style that loads from elsewhere or runs something"
-            )
+        elif key == "style":
+            style = CSS_HIDES.sub(_uncovered, content)
+            if RUNS.search(style) or RUNS.search(UNSEEN.sub("", style)):
+                report.add("txt-1", place, f"the style of {name} holds active content")
+            elif LOADS.search(style):
+                report.add("narrative-external", place, "a style that loads from elsewhere")
+
+
+def _runs(link: str) -> bool:
+    return link[:5].lower() == "data:" and not STILL.match(link)
+
+
+def _uncovered(match: re.Match[str]) -> str:
+    """Character that an escape of CSS stands for; nothing for a comment."""
+    if match[1]:
+        code = int(match[1], 16)
+        return chr(code) if code < sys.maxunicode else ""
+    return match[2] or ""

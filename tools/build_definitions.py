@@ -312,11 +312,14 @@ class Source:
             types: list[str] = []
             codes: dict[str, tuple[str, ...]] = {}
             nested: set[str] = set()
+            required: set[str] = set()
             modifier = value(snapshot[0], "isModifier") == "true"
             for element in snapshot:
                 identity = element.get("id", "")
                 if identity.startswith("Extension.extension:") and identity.count(".") == 1:
                     nested.add(identity.split(":")[1])
+                    if value(element, "min") != "0":
+                        required.add(identity.split(":")[1])
                 if value(element, "path") != "Extension.value[x]" or identity.count(".") != 1:
                     continue
                 if value(element, "max") != "0":
@@ -326,7 +329,12 @@ class Source:
                     codes = self._value_set(bound.value_set)
                     codes = codes if sum(map(len, codes.values())) <= SMALL else {}
             table[url] = ExtensionDefinition(
-                tuple(contexts), tuple(types), tuple(sorted(nested)), codes, modifier
+                tuple(contexts),
+                tuple(types),
+                tuple(sorted(nested)),
+                codes,
+                modifier,
+                tuple(sorted(required)),
             )
         return table
 

@@ -5,6 +5,7 @@ Compiled once from the definitions; fast enough to hold every resource of every 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from converter.fhir.bundle import Links, bundle, links, resolve
@@ -216,13 +217,18 @@ class Checker:
     def _dom3(resource: dict[str, Any], contained: list[Any], path: Path, report: Report) -> None:
         """Every contained resource is pointed at, or points at the one around it."""
         pointed: set[str] = set()
-        _pointers(resource, pointed)
-        for index, item in enumerate(contained):
+        _pointers({key: held for key, held in resource.items() if key != "contained"}, pointed)
+        inner: list[set[str]] = [set() for _ in contained]
+        counts: Counter[str] = Counter()
+        for item, own in zip(contained, inner, strict=True):
+            _pointers(item, own)
+            counts.update(own)
+        for index, (item, own) in enumerate(zip(contained, inner, strict=True)):
             if item.__class__ is not dict or item.get("id").__class__ is not str:
                 continue
-            own: set[str] = set()
-            _pointers(item, own)
-            if f"#{item['id']}" not in pointed and "#" not in own:
+            local = f"#{item['id']}"
+            # What points to itself is pointed at by nobody.
+            if local not in pointed and counts[local] <= (local in own) and "#" not in own:
                 report.add(
                     "dom-3", (path, "contained", index), "nothing points to this contained resource"
                 )

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from converter.fhir.extensions import OwnerOf
-from converter.fhir.primitives import TESTS, language, uid
+from converter.fhir.primitives import TESTS, currency, language, media_type, uid
 from converter.fhir.report import LONGEST, shown
 from converter.fhir.terminology import CID29, SOP_CLASSES
 from converter.fhir.values import (
@@ -40,7 +40,14 @@ __all__ = ["Compiler"]
 SHAPES = 2048
 """Sets of keys remembered a type; more come only from somebody who plays with us."""
 
-LANGUAGES = "http://hl7.org/fhir/ValueSet/languages"
+VALUE_SET = "http://hl7.org/fhir/ValueSet/"
+BY_FORM = {
+    f"{VALUE_SET}languages": language,
+    f"{VALUE_SET}all-languages": language,
+    f"{VALUE_SET}mimetypes": media_type,
+    f"{VALUE_SET}currencies": currency,
+}
+"""Value sets too large to list, whose codes have a form."""
 UIDS = frozenset({"ImagingStudy.series.uid", "ImagingStudy.series.instance.uid"})
 
 
@@ -285,8 +292,8 @@ class Compiler:
         binding = element.binding
         if element.type != "code" or binding is None:
             return test
-        if binding.value_set == LANGUAGES:
-            return language
+        if binding.value_set in BY_FORM:
+            return BY_FORM[binding.value_set]
         if binding.strength != "required":
             return test
         codes = self.terminology.plain_codes(binding.value_set)
@@ -338,5 +345,7 @@ class Compiler:
                 report.add("null-value", place, f"null in both {name} and _{name}")
             if item is not None:
                 one(item, test, place, report)
+            elif more.__class__ is dict and more.keys() == {"id"}:
+                report.add("ele-1", place, "neither a value nor an extension")
             if more is not None:
                 self.object("Element")(more, place, report)

@@ -27,6 +27,8 @@ class ExtensionDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
     codes: dict[str, tuple[str, ...]] = {}
     """Code system to codes, where the value is bound to a small set with strength required."""
     modifier: bool = False
+    required: tuple[str, ...] = ()
+    """URLs of the nested extensions that it never lacks."""
 
 
 @cache

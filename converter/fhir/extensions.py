@@ -91,6 +91,10 @@ class Extensions:
                 if part.__class__ is dict and part.get("url") not in definition.nested:
                     where = ((path, "extension", index), "url", None)
                     report.add("unknown-extension", where, f"takes {', '.join(definition.nested)}")
+            urls = [part.get("url") for part in value["extension"] if part.__class__ is dict]
+            for name in definition.required:
+                if name not in urls:
+                    report.add("extension-value", path, f"needs its part {name}")
 
     @staticmethod
     def _codes(value: Any, definition: ExtensionDefinition, path: Path, report: Report) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from converter.fhir.primitives import SCHEME, UID, decimal
+from converter.fhir.primitives import SCHEME, UID, decimal, uri_fault
 
 if TYPE_CHECKING:
     from converter.fhir.report import Path, Report
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["INVARIANTS"]
 
 UCUM = "http://unitsofmeasure.org"
+ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:\S")
 MEALS = ("C", "CM", "CD", "CV")
 
 
@@ -183,6 +185,14 @@ def identifier(value: dict[str, Any], path: Path, report: Report) -> None:
                 (path, "value", None),
                 "a DICOM UID is written as urn:oid: and the UID",
             )
+    elif system == "urn:ietf:rfc:3986":
+        content = value.get("value")
+        if content.__class__ is str and content and not content.isspace():
+            fault = uri_fault(content)
+            if fault is None and not ABSOLUTE.match(content):
+                fault = ("value-format", "the value under this system is a full URI")
+            if fault is not None:
+                report.add(fault[0], (path, "value", None), fault[1])
 
 
 def _uid_urn(content: str) -> bool:

@@ -15,7 +15,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["SCHEME", "TESTS", "UID", "Fault", "Test", "decimal", "uid", "uri_fault"]
+__all__ = [
+    "SCHEME",
+    "TESTS",
+    "UID",
+    "Fault",
+    "Test",
+    "currency",
+    "decimal",
+    "language",
+    "media_type",
+    "uid",
+    "uri_fault",
+]
 
 Fault: TypeAlias = "tuple[str, str] | None"
 Test: TypeAlias = "Callable[[Any], Fault]"
@@ -165,6 +177,27 @@ def language(value: Any) -> Fault:
     if match and (len(match[1]) == 3 or match[1] in LANGUAGES):
         return None
     return ("code-outside-binding", "no language tag, such as en-GB")
+
+
+MEDIA_TYPE = re.compile(
+    r"[A-Za-z0-9][\w!#$&^.+\-]{0,126}/(?:[A-Za-z0-9][\w!#$&^.+\-]{0,126}|\*)(?:\s*;.*)?", re.ASCII
+)
+
+
+def media_type(value: Any) -> Fault:
+    """``code`` that is a media type (BCP 13), whatever is registered."""
+    found = code(value)
+    if found is not None or MEDIA_TYPE.fullmatch(value):
+        return found
+    return ("code-outside-binding", "no media type, such as application/dicom")
+
+
+def currency(value: Any) -> Fault:
+    """``code`` of a currency (ISO 4217), by its form."""
+    found = code(value)
+    if found is not None or re.fullmatch("[A-Z]{3}", value):
+        return found
+    return ("code-outside-binding", "no code of a currency, such as GBP")
 
 
 _uris: set[str] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,9 @@ KEPT = (
     ("site", "timezone"),
 )
 """Keys that a run remembers when they came from its command line or environment, so that `send` does the same."""
+
+_CHECKING = threading.Lock()
+"""The check compiles itself on the way, and is made for one thread at a time."""
 
 
 def state_file(name: str) -> Path:
@@ -161,7 +165,9 @@ def _recipe(config: Config, own: DestinationSettings, rules: RuleSet) -> tuple[R
     judge = judge_of(rules, trusted=False, twice=False)
 
     def finish(resource: Json, patient: Json | None, dropped: Sequence[str]) -> Json:
-        return stamped(resource, judge(resource, patient, dropped).profiles)
+        with _CHECKING:
+            profiles = judge(resource, patient, dropped).profiles
+        return stamped(resource, profiles)
 
     policy = Policy(
         ownership=config.convert.ownership,

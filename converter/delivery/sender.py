@@ -229,7 +229,7 @@ class Sender:
             return error
         except Exception as error:  # noqa: BLE001
             where = _where(error)
-            logger.error("the delivery of a study broke off: %s", where)
+            logger.error("the delivery of a study broke off: %s", where)  # noqa: TRY400  its words may hold a value
             said = Refusal(0, "delivery-failed", (), where)
             return Delivery("dead", "delivery-failed", said, uncertain=True)
 

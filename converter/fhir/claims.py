@@ -152,8 +152,9 @@ def _subject(
     if errors:
         places = ", ".join(sorted({issue.path for issue in errors}))
         message = f"the patient does not meet {profile.title}: {places}"
+        # As bad as a fault of the study's own: --strict and the report go by the severity.
         issues.append(
-            Issue("warning", "profile-not-claimed", "ImagingStudy.subject", message=message)
+            Issue("error", "subject-fails-profile", "ImagingStudy.subject", message=message)
         )
         return "its patient does not meet what it asks of the subject"
     return ""

@@ -10,8 +10,9 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from converter.fhir.codes import BY_FORM
 from converter.fhir.extensions import OwnerOf
-from converter.fhir.primitives import TESTS, currency, language, media_type, uid
+from converter.fhir.primitives import TESTS, uid
 from converter.fhir.report import LONGEST, shown
 from converter.fhir.terminology import CID29, SOP_CLASSES
 from converter.fhir.values import (
@@ -40,14 +41,6 @@ __all__ = ["Compiler"]
 SHAPES = 2048
 """Sets of keys remembered a type; more come only from somebody who plays with us."""
 
-VALUE_SET = "http://hl7.org/fhir/ValueSet/"
-BY_FORM = {
-    f"{VALUE_SET}languages": language,
-    f"{VALUE_SET}all-languages": language,
-    f"{VALUE_SET}mimetypes": media_type,
-    f"{VALUE_SET}currencies": currency,
-}
-"""Value sets too large to list, whose codes have a form."""
 UIDS = frozenset({"ImagingStudy.series.uid", "ImagingStudy.series.instance.uid"})
 
 

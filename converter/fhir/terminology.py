@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from converter.fhir.primitives import SCHEME, language
+from converter.fhir.codes import language
+from converter.fhir.primitives import SCHEME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -119,3 +119,11 @@ def test_patient_claims_ips_and_never_uk_core(checker, patient):
     assert patient_claims(patient, checker, wanted) == [IPS_PATIENT]
     del patient["name"]
     assert patient_claims(patient, checker, wanted) == []
+
+
+def test_what_the_subject_fails_is_an_error_so_that_strict_ends_with_it(checker, study, patient):
+    del patient["birthDate"], patient["_birthDate"]
+    _, issues = claims(study, patient, checker, [checker.profiles["ips"]])
+    (error,) = [issue for issue in issues if issue.severity == "error"]
+    assert (error.code, error.path) == ("subject-fails-profile", "ImagingStudy.subject")
+    assert "Patient.birthDate" in error.message

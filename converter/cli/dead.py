@@ -160,7 +160,10 @@ def _list(letters: Sequence[Letter], form: str) -> int:
         (letter.study_uid, letter.state, letter.reason, _since(letter), letter.destination, _said(letter))
         for letter in letters
     ]  # fmt: skip
-    table(("study", "state", "reason", "since", "destination", "answer"), rows_)
+    if rows_:
+        table(("study", "state", "reason", "since", "destination", "answer"), rows_)
+    else:
+        click.echo("nothing was refused or held back", err=True)
     return 0
 
 

@@ -24,10 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REAL = ["hapi", "hapi-validate", "hapi-server-ids", "sekmet"]
 SERVERS = [
     "stub",
-    *(
-        pytest.param(name, marks=[pytest.mark.servers, pytest.mark.xdist_group("servers")])
-        for name in REAL
-    ),
+    *(pytest.param(name, marks=pytest.mark.servers) for name in REAL),
 ]
 numbers = itertools.count(int.from_bytes(os.urandom(3), "big") * 1000)
 
@@ -263,7 +260,6 @@ def test_two_studies_are_a_dead_letter_that_names_them(server):
 
 
 @pytest.mark.servers
-@pytest.mark.xdist_group("servers")
 def test_a_validating_server_refuses_with_a_reason_and_without_words(started):
     server = Server(started("hapi-validate"), "hapi-validate")
     person = server.patient(name=[{"family": "Canary"}])
@@ -303,7 +299,6 @@ def waited(*processes):
 
 
 @pytest.mark.servers
-@pytest.mark.xdist_group("servers")
 def test_eight_processes_with_the_same_100_studies_leave_100(started, tmp_path, make_dicom):
     base = started("hapi")
     (tmp_path / "site.toml").write_text(SITE)
@@ -323,7 +318,6 @@ def test_eight_processes_with_the_same_100_studies_leave_100(started, tmp_path, 
 
 
 @pytest.mark.servers
-@pytest.mark.xdist_group("servers")
 def test_two_processes_with_half_of_each_study_leave_the_whole(started, tmp_path, make_dicom):
     base = started("hapi")
     (tmp_path / "site.toml").write_text(SITE)
@@ -347,7 +341,6 @@ def test_two_processes_with_half_of_each_study_leave_the_whole(started, tmp_path
 
 
 @pytest.mark.servers
-@pytest.mark.xdist_group("servers")
 @pytest.mark.parametrize("name", REAL)
 def test_the_demo_goes_with_all_that_it_names_and_a_second_time_writes_nothing(
     started, tmp_path, name

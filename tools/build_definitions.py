@@ -13,7 +13,8 @@ Writes
 
 - ``r4.json``: `converter.core.structure.Structure`. A code system that we may meet in a coding stands in
   ``value_sets`` under its own canonical, with all of its codes.
-- ``extensions.json``: URL to context and value types of every extension that R4 itself defines.
+- ``extensions.json``: URL to context and value types of every extension that R4 itself defines, and of
+  those of profiles that we ship (`OTHERS`).
 """
 
 from __future__ import annotations
@@ -93,6 +94,21 @@ VALUE_SETS = (
     "http://hl7.org/fhir/ValueSet/series-performer-function",
 )
 """Wanted beside those that a required binding names."""
+
+UK_CORE = "https://fhir.hl7.org.uk/"
+OTHERS = {
+    f"{UK_CORE}StructureDefinition/Extension-UKCore-NHSNumberVerificationStatus": ExtensionDefinition(
+        ("Patient.identifier",),
+        ("CodeableConcept",),
+        codes={
+            f"{UK_CORE}CodeSystem/UKCore-NHSNumberVerificationStatusEngland": (
+                *("01", "02", "03", "04", "05", "06", "07", "08"),
+            ),
+            f"{UK_CORE}CodeSystem/UKCore-NHSNumberVerificationStatusWales": (),
+        },
+    ),
+}
+"""Extensions of UK Core (version 2.1.0 of this one): facts, stated by hand."""
 
 
 def value(node: ET.Element, name: str) -> str:
@@ -336,7 +352,7 @@ class Source:
                 modifier,
                 tuple(sorted(required)),
             )
-        return table
+        return table | OTHERS
 
 
 def main() -> None:

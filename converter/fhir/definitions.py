@@ -25,7 +25,7 @@ class ExtensionDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
     nested: tuple[str, ...] = ()
     """URLs of its nested extensions."""
     codes: dict[str, tuple[str, ...]] = {}
-    """Code system to codes, where the value is bound to a small set with strength required."""
+    """Code system to codes, where the value is bound to a small set with strength required; no codes: all of it."""
     modifier: bool = False
     required: tuple[str, ...] = ()
     """URLs of the nested extensions that it never lacks."""

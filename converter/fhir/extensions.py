@@ -96,8 +96,9 @@ class Extensions:
                 if name not in urls:
                     report.add("extension-value", path, f"needs its part {name}")
 
-    @staticmethod
-    def _codes(value: Any, definition: ExtensionDefinition, path: Path, report: Report) -> None:
+    def _codes(
+        self, value: Any, definition: ExtensionDefinition, path: Path, report: Report
+    ) -> None:
         if value.__class__ is str:
             if not any(value in codes for codes in definition.codes.values()):
                 listed = sorted(code for codes in definition.codes.values() for code in codes)
@@ -110,13 +111,16 @@ class Extensions:
         elif value.__class__ is dict:
             codings = value.get("coding", [value])
             if codings.__class__ is list and not any(
-                item.__class__ is dict
-                and item.get("code") in definition.codes.get(str(item.get("system")), ())
-                for item in codings
+                item.__class__ is dict and self._listed(item, definition) for item in codings
             ):
                 report.add(
                     "code-outside-binding", path, "no code of the value set of this extension"
                 )
+
+    @staticmethod
+    def _listed(coding: dict[str, Any], definition: ExtensionDefinition) -> bool:
+        codes = definition.codes.get(str(coding.get("system")))
+        return codes is not None and (not codes or coding.get("code") in codes)
 
     def _placed(self, contexts: tuple[str, ...], owner: Path | None) -> bool:
         """Whether the element that an extension stands on is one of its contexts."""

@@ -20,6 +20,8 @@ __all__ = ["Parsed", "parse"]
 
 DEEPEST = 200
 """Levels of nesting that are read; a resource has a dozen."""
+UTF32 = ((True, True, True, False), (False, True, True, True))
+UTF16 = ((True, False, True, False), (False, True, False, True))
 TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
 WHOLE = 600
 """Most digits of a number that is made an ``int``: Python refuses longer ones, or takes long over them."""
@@ -81,7 +83,7 @@ def parse(data: bytes, *, first_line: int = 1, choices: dict[str, str] | None = 
     ----------
     data : bytes
     first_line : int
-        Line of the file that the text starts in, for NDJSON.
+        Line that the text starts in; 0: it is one line, whose number is told elsewhere.
     choices : dict, optional
         As for `converter.fhir.report.render`.
 
@@ -91,8 +93,9 @@ def parse(data: bytes, *, first_line: int = 1, choices: dict[str, str] | None = 
         Decimals are `decimal.Decimal`, as is ``-0``, so that their form can be judged.
     """
     parsed = Parsed()
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return _unreadable("encoding", f"line {first_line}: UTF-16; JSON is exchanged as UTF-8")
+    other = _other_encoding(data[:4])
+    if other:
+        return _unreadable("encoding", f"{_at(first_line)}{other}; JSON is exchanged as UTF-8")
     if data.startswith(codecs.BOM_UTF8):
         message = "a byte order mark at the start; JSON is exchanged without"
         parsed.issues.append(Issue("warning", "byte-order-mark", message=message))
@@ -100,15 +103,15 @@ def parse(data: bytes, *, first_line: int = 1, choices: dict[str, str] | None = 
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = first_line + data.count(b"\n", 0, error.start)
-        return _unreadable("encoding", f"line {line}: byte {error.start} is no UTF-8")
+        at = _at(first_line, data.count(b"\n", 0, error.start))
+        return _unreadable("encoding", f"{at}byte {error.start} is no UTF-8")
     if not text.strip():
-        return _unreadable("json-syntax", f"line {first_line}: nothing here")
+        return _unreadable("json-syntax", f"{_at(first_line)}nothing here")
     reader = _Reader()
     try:
         if _depth(text) > DEEPEST:
             return _unreadable(
-                "too-deep-json", f"line {first_line}: nested deeper than {DEEPEST} levels"
+                "too-deep-json", f"{_at(first_line)}nested deeper than {DEEPEST} levels"
             )
         parsed.value = json.loads(
             text,
@@ -118,10 +121,10 @@ def parse(data: bytes, *, first_line: int = 1, choices: dict[str, str] | None = 
             parse_constant=reader.constant,
         )
     except json.JSONDecodeError as error:
-        line = first_line + error.lineno - 1
-        return _unreadable("json-syntax", f"line {line}, column {error.colno}: {error.msg}")
+        line = f"line {first_line + error.lineno - 1}, " if first_line else ""
+        return _unreadable("json-syntax", f"{line}column {error.colno}: {error.msg}")
     except RecursionError:
-        return _unreadable("too-deep-json", f"line {first_line}: nested too deep to read")
+        return _unreadable("too-deep-json", f"{_at(first_line)}nested too deep to read")
     for holder, key in reader.twice:
         place = (_find(parsed.value, holder), key, None)
         message = f"{shown(key, LONGEST)} stands twice in one object"
@@ -129,6 +132,20 @@ def parse(data: bytes, *, first_line: int = 1, choices: dict[str, str] | None = 
             Issue("error", "duplicate-key", render(place, choices or {}), message=message)
         )
     return parsed
+
+
+def _other_encoding(start: bytes) -> str:
+    """UTF-32 or UTF-16 by its mark or its zeros (RFC 4627 section 3); empty where it is neither."""
+    zeros = tuple(byte == 0 for byte in start)
+    if start in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE) or zeros in UTF32:
+        return "UTF-32"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or zeros in UTF16:
+        return "UTF-16"
+    return ""
+
+
+def _at(first_line: int, further: int = 0) -> str:
+    return f"line {first_line + further}: " if first_line else ""
 
 
 def _unreadable(code: str, message: str) -> Parsed:

@@ -72,7 +72,7 @@ def judge(
     asked : collection of str
         Names of profiles to hold it against beside those that it claims.
     first_line : int
-        Line of the file that the text starts in.
+        Line that the text starts in; 0: ``name`` tells it.
     absent : bool
         Whether to tell which must-support elements of the profiles asked for are absent.
     """
@@ -205,6 +205,8 @@ def judge_lines(
             yield unreadable(place, "too-large", f"larger than the limit of {limit} bytes")
             cut = True
         elif not cut and line.strip():
-            yield judge(line, place, checker, asked, first_line=number, absent=absent)
+            # Without its end: what breaks off there breaks off in this line.
+            text = line.rstrip(b"\r\n")
+            yield judge(text, place, checker, asked, first_line=0, absent=absent)
         if whole:
             number, cut = number + 1, False

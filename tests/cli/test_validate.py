@@ -239,3 +239,11 @@ def test_half_a_surrogate_in_a_key_or_a_file_name_is_printed(write, capsys, form
     data = STUDY.replace(b'"description"', b'"descri\\ud800ption"')
     assert run(["validate", write("a\udcff.json", data), "--format", form]) == 1
     assert "ud800" in capsys.readouterr().out
+
+
+def test_broken_line_is_named_once(write, capsys):
+    path = write("a.ndjson", line(STUDY) + b'{"resourceType":\n' + line(STUDY))
+    assert run(["validate", path]) == 1
+    ((name, _, code, _, message),) = rows(capsys)
+    assert (name, code) == (f"{path}:2", "json-syntax")
+    assert message.startswith("column 17: ")

@@ -80,3 +80,13 @@ def test_brackets_in_strings_are_no_nesting():
 
 def test_enormous_number_is_no_crash():
     assert parse(b'{"a": ' + b"9" * 10_000 + b"}").readable
+
+
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [("utf-16", "UTF-16"), ("utf-16-le", "UTF-16"), ("utf-16-be", "UTF-16"), ("utf-32", "UTF-32"), ("utf-32-le", "UTF-32"), ("utf-32-be", "UTF-32")],
+)  # fmt: skip
+def test_encoding_is_called_by_its_name(encoding, named):
+    (issue,) = parse('{"a": 1}'.encode(encoding)).issues
+    assert issue.code == "encoding"
+    assert named in issue.message

@@ -19,10 +19,11 @@ LIMIT_SECONDS = 60
 LIMIT_MIB = 300
 
 RUN = """
-import resource, sys
+import re, resource, sys
 from converter.cli.main import run
 code = run(sys.argv[1:])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+# ru_maxrss of a process itself counts what its parent held when it forked, VmHWM does not
+peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 peak += resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 print(f"code={code} kib={peak}")
 """

@@ -208,6 +208,7 @@ class RunDelivery:
         kept = remembered(self._loaded)
         for name in names:
             store.outbox.configure(name, kept)
+        store.outbox.reclaim()  # a run has its state alone
         store.outbox.enqueue(names, clock.now(), store.outbox.seen())
         due = store.outbox.waiting(names, clock.now())
         progress.phase("delivering", sum(count for count, _ in due.values()))

@@ -93,6 +93,7 @@ def open_beside(path: Path, *, sending: bool = False) -> SqliteStore:
         It is not there, it cannot be used, or (sending) a run uses it.
     """
     refuse_network(path)
+    alone = False
     if not path.is_file():
         raise StoreError(f"There is no state file {path}. Name one with --state.")
     with ExitStack() as undo:
@@ -102,10 +103,13 @@ def open_beside(path: Path, *, sending: bool = False) -> SqliteStore:
             except OSError as error:
                 raise StoreError(f"The state file cannot be locked ({error.strerror}).") from error
             undo.callback(lock.close)
+            alone = lock.take()
             if not lock.take(shared=True):
                 raise StoreError(
                     "A run uses this state file, and delivers what it queues. Wait for it."
                 )
         store = SqliteStore(path, kept=True, scratch=path.parent, on_close=lambda: None)
         store.on_close = undo.pop_all().close
+        if sending and alone:
+            store.outbox.reclaim()
         return store

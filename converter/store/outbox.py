@@ -182,6 +182,11 @@ class Outbox:
                 )  # fmt: skip
         return rows
 
+    def reclaim(self) -> None:
+        """Take back all leases: whoever held one is dead, for this process has the state alone."""
+        with self._database.transaction() as db:
+            db.execute("UPDATE outbox SET lease = NULL, uncertain = 1 WHERE lease IS NOT NULL")
+
     def renew(self, rows: Iterable[Row], until: float) -> None:
         """Keep the leases of rows that are still on their way."""
         with self._database.transaction() as db:

@@ -120,6 +120,22 @@ def test_a_named_state_stands_in_the_line_to_go_on(folder, capsys):
     assert "dcm2fhir send --state 'a b.db'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("again", [["send"], ["convert", "in"]])
+def test_what_a_killed_process_held_goes_on_at_once(stub, folder, again):
+    from converter.store import open_beside
+
+    stub.fault = lambda asked: Fault(403, {}, outcome("forbidden", "x"))
+    assert run(["convert", "in", "--to", stub.base, "--state", "s.db", "-q"]) == 6
+    stub.fault = lambda asked: None
+    held = open_beside(folder / "s.db")
+    assert len(held.outbox.claim(stub.base, 9, 1e12, 1e12 + 600)) == 3
+    held.close()
+    assert (
+        run([*again, "--to", stub.base, "--state", "s.db", "-q", "--deliver-timeout", "20s"]) == 0
+    )
+    assert len(stub.ids()) == 3
+
+
 def test_a_circuit_ends_the_run_at_once_and_says_what_to_look_at(stub, folder, capsys):
     stub.fault = lambda asked: Fault(403, {}, outcome("forbidden", "x"))
     assert run(["convert", "in", "--to", stub.base]) == 6

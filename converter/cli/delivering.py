@@ -244,7 +244,8 @@ class RunDelivery:
 
 def say(tally: Tally, state: Path, *, unconverted: int = 0) -> None:
     """Tell on stderr what was delivered, what was not and why, and how to go on."""
-    at = "" if state == state_file("convert.db") else f" --state {shlex.quote(str(state))}"
+    # always named: without it `dead` looks into the daemon's state first, and `send` into convert's
+    at = f" --state {shlex.quote(str(state))}"
     lines = [f"delivered {_studies(tally.delivered)}"]
     if tally.unchanged:
         lines[0] += f", {tally.unchanged} of them stood there as they are"
@@ -255,7 +256,7 @@ def say(tally: Tally, state: Path, *, unconverted: int = 0) -> None:
         lines.append(f"see why and what to do:\n    dcm2fhir dead list{at}")
     for name, count in tally.waiting.items():
         why = tally.circuits.get(name) or tally.last.get(name) or "not tried yet"
-        lines.append(f"{_studies(count)} wait for {name}: {why}")
+        lines.append(f"{_studies(count)} waiting for {name}: {why}")
     if tally.waiting:
         lines.append(f"they are kept in {state}; go on with:\n    dcm2fhir send{at}")
     if unconverted:

@@ -11,8 +11,9 @@ import orjson
 
 from converter.core.issues import Issue
 from converter.core.narrative import narrative
+from converter.core.patient import two_people
 
-__all__ = ["Reduced", "complete", "reduce"]
+__all__ = ["Reduced", "complete", "family_of", "reduce"]
 
 UNITED = frozenset({"identifier", "reasonCode", "payloadType"})
 """Repeating elements that are united; any other element takes the most frequent value whole."""
@@ -36,23 +37,10 @@ def _written(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
-def _family(resource: dict[str, Any]) -> str:
+def family_of(resource: dict[str, Any]) -> str:
+    """Family name of a Patient, for comparison; empty where it has none."""
     return next(
         (name["family"].casefold() for name in resource.get("name", []) if name.get("family")), ""
-    )
-
-
-def _two_people(contributions: Sequence[tuple[str, dict[str, Any]]]) -> bool:
-    known = {
-        (one.get("birthDate", ""), _family(one))
-        for _, one in contributions
-        if one.get("birthDate") and _family(one)
-    }
-    # 1960 and 1960-07-12 do not contradict each other
-    return any(
-        a[1] != b[1] and not (a[0].startswith(b[0]) or b[0].startswith(a[0]))
-        for a in known
-        for b in known
     )
 
 
@@ -105,7 +93,9 @@ def reduce(contributions: Sequence[tuple[str, dict[str, Any]]]) -> Reduced:
         known = [(uid, one["name"]) for uid, one in contributions if _named(one)]
         if known:
             body["name"] = _most(known)
-    mismatch = first["resourceType"] == "Patient" and _two_people(contributions)
+    mismatch = first["resourceType"] == "Patient" and two_people(
+        {(one.get("birthDate", ""), family_of(one)) for _, one in contributions}
+    )
     if mismatch:
         issues.append(
             Issue(

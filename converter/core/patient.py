@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from converter.core.dictionary import tag_of
 from converter.core.header import items
 from converter.core.issues import Issue
+from converter.core.names import person_name
 from converter.core.text import charset_of
+from converter.core.times import date
 from converter.core.values import strings
 
 if TYPE_CHECKING:
@@ -15,13 +17,18 @@ if TYPE_CHECKING:
 
     from converter.core.study import Instance, Study
 
-__all__ = ["conflict"]
+__all__ = ["conflict", "two_people"]
 
 PATIENT_ID = tag_of("PatientID") or 0
 ISSUER = tag_of("IssuerOfPatientID") or 0
 QUALIFIERS = tag_of("IssuerOfPatientIDQualifiersSequence") or 0
 UNIVERSAL = tag_of("UniversalEntityID") or 0
 CHARSET = tag_of("SpecificCharacterSet") or 0
+NAME = tag_of("PatientName") or 0
+BORN = tag_of("PatientBirthDate") or 0
+TAGS = (PATIENT_ID, ISSUER, QUALIFIERS, CHARSET, NAME, BORN)
+
+Key: TypeAlias = tuple[bytes | None, ...]
 
 
 def _text(value: bytes | None, charset: bytes | None) -> str:
@@ -34,26 +41,29 @@ def _text(value: bytes | None, charset: bytes | None) -> str:
 def conflict(study: Study) -> Issue | None:
     """Tell whether a study holds two patients.
 
-    Two different non-empty PatientIDs, or two different non-empty issuers (text, or universal id), among
-    all copies that were read, those replaced by another copy included. Empty is no value.
+    Two different non-empty PatientIDs, two different non-empty issuers (text, or universal id), or two
+    people by birth date and family name, among all copies that were read, those replaced by another copy
+    included. Empty is no value.
 
     Returns
     -------
     Issue or None
         ``patient-conflict``, with an instance of each side as example.
     """
-    seen: dict[str, dict[str, str]] = {
+    keys: dict[Key, None] = {}
+    for series in study.series:
+        keys.update(dict.fromkeys(series.tally(TAGS)))
+    keys.update(dict.fromkeys(tuple(other.get(tag) for tag in TAGS) for other in study.others))
+    if len(keys) == 1:
+        return None
+    seen: dict[str, dict[str, Key]] = {
         "PatientID": {},
         "IssuerOfPatientID": {},
         "UniversalEntityID": {},
     }
-    known: set[tuple[bytes | None, ...]] = set()
-    for instance in _all(study):
-        key = tuple(instance.get(tag) for tag in (PATIENT_ID, ISSUER, QUALIFIERS, CHARSET))
-        if key in known:
-            continue
-        known.add(key)
-        patient_id, issuer, qualifiers, charset = key
+    people: dict[tuple[str, str], Key] = {}
+    for key in sorted(keys, key=lambda one: tuple(value or b"" for value in one)):
+        patient_id, issuer, qualifiers, charset, name, born = key
         universal = next((item.get(UNIVERSAL) for item in items(qualifiers)), None)
         for keyword, value in (
             ("PatientID", patient_id),
@@ -62,19 +72,55 @@ def conflict(study: Study) -> Issue | None:
         ):
             text = _text(value, charset)
             if text:
-                seen[keyword].setdefault(text, instance.uid)
+                seen[keyword].setdefault(text, key)
+        people.setdefault((date(born).value or "", _family(name, charset)), key)
     for keyword, values in seen.items():
         if len(values) > 1:
-            return Issue(
-                "error",
-                "patient-conflict",
-                "ImagingStudy.subject",
-                keyword,
-                f"{len(values)} different values in one study: it is held back.",
-                tuple(sorted(set(values.values()))[:3]),
-                study.count,
-            )
+            said = f"{len(values)} different values in one study: it is held back."
+            return _conflict(study, keyword, said, set(values.values()))
+    if two_people(people):
+        said = "Birth date and family name both differ in one study: it is held back."
+        return _conflict(study, "PatientName", said, set(people.values()))
     return None
+
+
+def two_people(known: Iterable[tuple[str, str]]) -> bool:
+    """Whether birth date and family name both differ between some of (birth date, family name).
+
+    An empty one says nothing, and 1960 does not contradict 1960-07-12.
+    """
+    told = [(born, family) for born, family in known if born and family]
+    return any(
+        a[1] != b[1] and not (a[0].startswith(b[0]) or b[0].startswith(a[0]))
+        for a in told
+        for b in told
+    )
+
+
+def _family(name: bytes | None, charset: bytes | None) -> str:
+    """Family name as `converter.core.companions` compares it: of the first group that has one."""
+    if not name:
+        return ""
+    header = {CHARSET: charset} if charset else {}
+    written = "\\".join(strings(name, "PN", charset_of(header)).values)
+    return next((group.family for group in person_name(written) if group.family), "").casefold()
+
+
+def _conflict(study: Study, keyword: str, said: str, keys: set[Key]) -> Issue:
+    found: dict[Key, str] = {}
+    for instance in _all(study):
+        key = tuple(instance.get(tag) for tag in TAGS)
+        if key in keys:
+            found.setdefault(key, instance.uid)
+    return Issue(
+        "error",
+        "patient-conflict",
+        "ImagingStudy.subject",
+        keyword,
+        said,
+        tuple(sorted(set(found.values()))[:3]),
+        study.count,
+    )
 
 
 def _all(study: Study) -> Iterable[Instance]:

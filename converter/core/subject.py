@@ -10,7 +10,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from converter.core.companions import family_of
 from converter.core.ids import patient_id
+from converter.core.patient import two_people
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -84,7 +86,7 @@ def reconcile(
     their_keys, my_keys = _identity(standing, theirs), _identity(ours, mine)
     mismatch = Mismatch("subject-mismatch", "ImagingStudy.subject", their_reference)
     agreement = _compare(their_keys, my_keys)
-    if agreement == "differ":
+    if agreement == "differ" or _two_contained(standing, ours):
         return mismatch
     if _alike(their_reference, my_reference):
         return {**theirs, **mine}
@@ -102,6 +104,17 @@ def reconcile(
         # a literal subject is never downgraded
         return {**mine, "reference": theirs["reference"]}
     return mine
+
+
+def _two_contained(standing: Json, ours: Json) -> bool:
+    """Whether the Patients that both studies contain are two people."""
+    known = [
+        (str(one.get("birthDate", "")), family_of(one))
+        for study in (standing, ours)
+        for one in study.get("contained") or []
+        if one.get("resourceType") == "Patient"
+    ]
+    return two_people(known)
 
 
 def _compare(

@@ -332,8 +332,10 @@ def digest(value: Any) -> str:
 
 
 def _plain(resource: Json) -> Json:
-    """Without what a server writes by itself."""
+    """Without what a server writes by itself; profiles have no order."""
     meta = {name: value for name, value in resource.get("meta", {}).items() if name not in VOLATILE}
+    if "profile" in meta:
+        meta["profile"] = sorted(meta["profile"])
     plain = {name: value for name, value in resource.items() if name != "meta"}
     return {**plain, "meta": meta} if meta else plain
 

@@ -46,6 +46,18 @@ def test_another_person_without_an_id_is_held_in_a_later_run(make_dicom, tmp_pat
     assert {path: path.read_bytes() for path in output.rglob("*.json")} == before
 
 
+def test_another_person_under_the_same_id_is_held_where_the_patient_is_contained(
+    make_dicom, tmp_path
+):
+    output = tmp_path / "out"
+    first = write(tmp_path / "a", make_dicom(name="Aa^A", born="19500101"))
+    other = make_dicom(sop="1.2.3.1.2", name="Bb^B", born="19900101")
+    assert convert(first, output, "--patient", "contained") == 0
+    before = {path: path.read_bytes() for path in output.rglob("*.json")}
+    assert convert(write(tmp_path / "b", other), output, "--patient", "contained") == 1
+    assert {path: path.read_bytes() for path in output.rglob("*.json")} == before
+
+
 def test_what_a_later_run_does_not_know_of_a_patient_stays(make_dicom, tmp_path):
     output = tmp_path / "out"
     assert convert(write(tmp_path / "a", make_dicom(born="19500101")), output) == 0

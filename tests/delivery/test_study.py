@@ -57,6 +57,17 @@ def test_the_same_again_writes_nothing(stub):
     assert len(writes(stub)) == before
 
 
+def test_profiles_in_another_order_are_no_change(stub):
+    profiles = ["https://example.org/a", "https://example.org/b"]
+    made = study(series(1, 1), meta={"profile": profiles})
+    send(stub.base, made)
+    held = only(stub)
+    given(stub, OURS, {**held, "meta": {**held["meta"], "profile": profiles[::-1]}})
+    before = len(writes(stub))
+    assert not send(stub.base, made).wrote
+    assert len(writes(stub)) == before
+
+
 def test_a_late_half_is_united_with_what_stands(stub):
     send(stub.base, study(series(1, 1, 2)))
     done = send(stub.base, study(series(1, 3), series(2, 1)))
@@ -510,6 +521,14 @@ def test_a_refusal_is_a_dead_letter_without_its_words(stub):
     assert (done.state, done.reason) == ("dead", "refused")
     assert str(done.refusal) == "HTTP 422; to PUT ImagingStudy; error invalid (HAPI-0574) at ImagingStudy.status"  # fmt: skip
     assert "Canary" not in repr(done)
+
+
+def test_a_patient_that_is_refused_is_not_called_missing(stub):
+    said = outcome("processing", "Profile of the Patient could not be resolved, unknown")
+    stub.fault = lambda asked: Fault(422, {}, said) if asked.path == PATIENT and asked.method == "PUT" else None  # fmt: skip
+    done = send(stub.base)
+    assert (done.state, done.reason) == ("dead", "refused")
+    assert "PUT Patient" in str(done.refusal)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ __all__ = [
     "group",
     "key",
     "references",
+    "relink",
 ]
 
 Json = dict[str, Any]
@@ -69,7 +70,7 @@ def references(resource: Json) -> set[Key]:
     resource : dict
     """
     found: set[Key] = set()
-    _walk(resource, lambda reference: found.add(reference) or reference)  # type: ignore[func-returns-value]
+    relink(resource, lambda reference: found.add(reference) or reference)  # type: ignore[func-returns-value]
     return {reference for reference in found if _relative(reference)}
 
 
@@ -91,7 +92,7 @@ def entry(resource: Json, kind: BundleType, method: Method, present: Callable[[K
     if kind == "batch":
         request = {"method": "PUT", "url": of}
         return {"fullUrl": full_url(of), "resource": resource, "request": request}
-    linked = _walk(
+    linked = relink(
         resource,
         lambda reference: (
             full_url(reference) if _relative(reference) and present(reference) else reference
@@ -191,7 +192,7 @@ def _relative(reference: str) -> bool:
     return bool(reference) and reference.count("/") == 1 and not reference.startswith(("#", "urn:"))
 
 
-def _walk(node: Any, change: Callable[[str], str]) -> Any:
+def relink(node: Any, change: Callable[[str], str]) -> Any:
     """Copy with each ``reference`` changed; parts without one are shared, not copied."""
     if isinstance(node, dict):
         copied: Json | None = None
@@ -201,13 +202,13 @@ def _walk(node: Any, change: Callable[[str], str]) -> Any:
                 if name == "reference":
                     new = change(value)
             elif isinstance(value, (dict, list)):
-                new = _walk(value, change)
+                new = relink(value, change)
             if new is not value:
                 copied = dict(node) if copied is None else copied
                 copied[name] = new
         return node if copied is None else copied
     if isinstance(node, list):
-        items = [_walk(value, change) for value in node]
+        items = [relink(value, change) for value in node]
         return node if all(new is old for new, old in zip(items, node, strict=True)) else items
     return node
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import orjson
 
-from converter.core.bundle import key, references
+from converter.core.bundle import key, references, relink
 from converter.core.companions import reduce
 from converter.core.issues import Issue
 from converter.core.subject import carries_identifier
@@ -23,7 +23,7 @@ from converter.delivery.talk import Talk, created_id, strip_base, token
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Companions", "Shared", "rewritten"]
+__all__ = ["Companions", "Shared"]
 
 Json = dict[str, Any]
 
@@ -120,7 +120,7 @@ class Companions:
                 reference = self.shared.get(of) or self._ensure(self.resources[of])
                 self.shared.put(of, reference)
             self.mapping[of] = self.learnt[of] = reference
-        prepared: Json = rewritten(study, self.mapping)
+        prepared: Json = self._there(study)
         return prepared
 
     def patient(self, study: Json) -> Json | None:
@@ -136,6 +136,10 @@ class Companions:
             ),
             None,
         )
+
+    def _there(self, resource: Json) -> Any:
+        """Resource with references as they are at the server."""
+        return relink(resource, lambda reference: self.mapping.get(reference, reference))
 
     def carries(self, subject: Json) -> Callable[[str], bool]:
         """Whether the Patient at a literal reference carries an identifier of ours."""
@@ -178,7 +182,7 @@ class Companions:
     def _ensure(self, resource: Json) -> str:  # noqa: RET503  an end raises
         """Reference of a companion that stands there now."""
         kind, id_ = str(resource["resourceType"]), str(resource["id"])
-        body = rewritten(resource, self.mapping)
+        body = self._there(resource)
         for _ in range(TRIES):
             if self.server_ids:
                 made = self._create(kind, body)
@@ -340,28 +344,6 @@ class Companions:
         ):
             return True
         return bool(literal) and self.carries(ours)(literal)
-
-
-def rewritten(node: Any, mapping: Mapping[str, str]) -> Any:
-    """Copy with references as they are at the server; parts without one are shared."""
-    if isinstance(node, dict):
-        copied: Json | None = None
-        for name, value in node.items():
-            new: Any = value
-            if isinstance(value, str):
-                if name == "reference":
-                    new = mapping.get(value, value)
-            elif isinstance(value, (dict, list)):
-                new = rewritten(value, mapping)
-            if new is not value:
-                copied = dict(node) if copied is None else copied
-                copied[name] = new
-        return node if copied is None else copied
-    if isinstance(node, list):
-        items = [rewritten(value, mapping) for value in node]
-        same = all(new is old for new, old in zip(items, node, strict=True))
-        return node if same else items
-    return node
 
 
 def _searchable(resource: Json) -> tuple[Json, str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from sqlite3 import Connection
 from typing import Any, NamedTuple
 
 import msgspec
 
 from converter.listener.ledger import LIVE, Ledger
+from converter.store.database import Connection
 
 __all__ = ["Desk", "StudyRow"]
 
@@ -46,7 +46,7 @@ class Desk(Ledger):
     def _rows(self, where: str, parameters: tuple[Any, ...]) -> list[StudyRow]:
         rows = self.all(
             "SELECT s.study_uid, s.state, s.reason, s.revision, s.published, s.first_change, "  # noqa: S608
-            f"s.last_change, count(i.sop_uid), count(i.sop_uid) - coalesce(sum({LIVE}), 0), "
+            f"s.last_change, count(i.sop_uid), count(CASE WHEN {LIVE} THEN NULL ELSE i.sop_uid END), "
             "s.resource_id, s.findings FROM received_study s LEFT JOIN received_instance i "
             f"USING (study_uid) {where} GROUP BY s.study_uid "
             "ORDER BY s.state NOT IN ('conflict', 'held'), s.last_change DESC, s.study_uid",
@@ -74,7 +74,7 @@ class Desk(Ledger):
         with self.database.transaction() as db:
             known = db.execute(
                 "SELECT 1 FROM received_instance WHERE study_uid = ? AND patient = ? "
-                "AND (? IS NULL OR issuer = ? OR universal = ?)",
+                "AND (CAST(? AS TEXT) IS NULL OR issuer = ? OR universal = ?)",
                 (study_uid, patient, issuer, issuer, issuer),
             ).fetchone()
             if known is None:
@@ -90,7 +90,7 @@ class Desk(Ledger):
         """Publish a study no more, or again."""
         with self.database.transaction() as db:
             found = db.execute(
-                "UPDATE received_study SET excluded = ? WHERE study_uid = ?", (not undo, study_uid)
+                "UPDATE received_study SET excluded = ? WHERE study_uid = ?", (int(not undo), study_uid)
             ).rowcount
             if found:
                 self._again(db, study_uid, now)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from sqlite3 import Connection
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,7 +20,7 @@ from converter.core.study import Block, pack
 from converter.core.text import charset_of
 from converter.core.values import strings
 from converter.listener.record import Received
-from converter.store.database import Database
+from converter.store.database import Connection, Database
 
 __all__ = ["LIVE", "Ingested", "Ledger", "study_blocks"]
 
@@ -124,7 +123,11 @@ class Ledger:
         with self.database.transaction() as db:
             row = db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
             epoch = 1 + int(row[0] if row else 0)
-            db.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (str(epoch),))
+            db.execute(
+                "INSERT INTO meta VALUES ('epoch', ?) "
+                "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (str(epoch),),
+            )
         return epoch
 
     # receiving
@@ -172,7 +175,11 @@ class Ledger:
             )
             return "same", b""
         db.execute(
-            "INSERT OR REPLACE INTO received_instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO received_instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (study_uid, sop_uid) DO UPDATE SET series_uid = excluded.series_uid, "
+            "epoch = excluded.epoch, stamp = excluded.stamp, digest = excluded.digest, "
+            "patient = excluded.patient, issuer = excluded.issuer, universal = excluded.universal, "
+            "calling = excluded.calling, findings = excluded.findings, header = excluded.header",
             (
                 *key,
                 one.series_instance_uid,
@@ -191,9 +198,10 @@ class Ledger:
         """Count a change of a study, and compute its state anew."""
         db.execute(
             "INSERT INTO received_study (study_uid, state, revision, first_change, last_change) "
-            "VALUES (?, 'receiving', 1, ?, ?) ON CONFLICT DO UPDATE SET revision = revision + 1, "
-            "last_change = excluded.last_change, first_change = "
-            "CASE WHEN published >= revision THEN excluded.first_change ELSE first_change END",
+            "VALUES (?, 'receiving', 1, ?, ?) ON CONFLICT (study_uid) DO UPDATE SET "
+            "revision = received_study.revision + 1, last_change = excluded.last_change, "
+            "first_change = CASE WHEN received_study.published >= received_study.revision "
+            "THEN excluded.first_change ELSE received_study.first_change END",
             (uid, now, now),
         )
         excluded, conflicted, rule = db.execute(

@@ -64,7 +64,11 @@ class RoundStore(SqliteStore):
 
     def begin_converting(self, fingerprint: str) -> None:
         with self._database.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO meta VALUES ('fingerprint', ?)", (fingerprint,))
+            db.execute(
+                "INSERT INTO meta VALUES ('fingerprint', ?) "
+                "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (fingerprint,),
+            )
 
     def studies(self, *, unconverted: bool = False) -> Iterator[tuple[str, int]]:
         del unconverted

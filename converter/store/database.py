@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from converter.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Database"]
+__all__ = ["Connection", "Database"]
 
 APPLICATION_ID = 0x44324648
 SCHEMA_VERSION = 2
@@ -80,6 +80,16 @@ _MIGRATIONS = {
     ),
 }
 """Schema version to what makes the next one of it."""
+
+
+class Connection(Protocol):
+    """What the stores ask of a connection: SQL that SQLite and PostgreSQL both take, with ``?`` for values."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Any:
+        """Run one statement; give its cursor."""
+
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Any:
+        """Run one statement for each of several rows."""
 
 
 class Database:

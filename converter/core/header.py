@@ -11,19 +11,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
 __all__ = [
+    "ASSUMED_CHARSET",
+    "ASSUMED_ZONE",
     "SERIES_INSTANCE_UID",
     "SOP_CLASS_UID",
     "SOP_INSTANCE_UID",
     "SPECIFIC_CHARACTER_SET",
     "STUDY_INSTANCE_UID",
     "TIMEZONE_OFFSET_FROM_UTC",
-    "Digests",
     "Header",
+    "Split",
     "Unreadable",
     "Wanted",
     "digest",
@@ -35,6 +37,20 @@ __all__ = [
 Header: TypeAlias = dict[int, bytes]
 """Tag number ``0xggggeeee`` to value field."""
 
+
+class Split(NamedTuple):
+    """A header in two parts: what it shares with others of its series, and what is its own."""
+
+    shared: Header
+    """Never changed: it is the same object in all of them."""
+    tags: tuple[int, ...]
+    values: tuple[bytes, ...]
+
+    def whole(self) -> Header:
+        """Both parts."""
+        return {**self.shared, **dict(zip(self.tags, self.values, strict=True))}
+
+
 Wanted: TypeAlias = Mapping[int, "Wanted | None"]
 """Tags to keep: ``None`` for a plain attribute, for a sequence the tags to keep in its items."""
 
@@ -44,6 +60,12 @@ SOP_INSTANCE_UID = 0x00080018
 TIMEZONE_OFFSET_FROM_UTC = 0x00080201
 STUDY_INSTANCE_UID = 0x0020000D
 SERIES_INSTANCE_UID = 0x0020000E
+
+ASSUMED_CHARSET = 0xFFFF0005
+"""SpecificCharacterSet that is assumed of the sender where the object states none. Not of the object: group FFFF
+occurs in no data set (PS3.5 section 7.8.1), so nobody can send it."""
+ASSUMED_ZONE = 0xFFFF0201
+"""IANA zone that is assumed of the sender where the object states no offset; as `ASSUMED_CHARSET`."""
 
 _encoder = msgspec.msgpack.Encoder()
 _items_decoder = msgspec.msgpack.Decoder(list[dict[int, bytes]])
@@ -72,44 +94,6 @@ def items(value: bytes | None) -> list[Header]:
 def digest(header: Header) -> bytes:
     """Digest of the kept attributes, 16 bytes: the same for the same content in any transfer syntax."""
     return blake2b(_encoder.encode(sorted(header.items())), digest_size=16).digest()
-
-
-class Digests:
-    """Digests of headers that share most attributes, each the same as `digest` gives.
-
-    Parameters
-    ----------
-    shared : Header
-        What is the same in all of them.
-    tags : sequence of int
-        In what they differ, sorted.
-    """
-
-    def __init__(self, shared: Header, tags: Sequence[int]) -> None:
-        self._count = len(shared)
-        self._parts: list[bytes] = [b""]
-        """Of the array: its front, what is shared, and by turns what differs."""
-        self._places: list[tuple[int, bytes]] = []
-        run = b""
-        for tag in sorted((*shared, *tags)):
-            if tag in shared:
-                run += _encoder.encode((tag, shared[tag]))
-            else:
-                self._places.append((len(self._parts) + 1, b"\x92" + _encoder.encode(tag)))
-                self._parts += [run, b""]
-                run = b""
-        self._parts.append(run)
-
-    def of(self, values: Sequence[bytes | None]) -> bytes:
-        """Digest of the header with these values of the differing attributes; ``None`` where absent."""
-        parts = self._parts.copy()
-        count = self._count
-        for (place, tag), value in zip(self._places, values, strict=True):
-            if value is not None:
-                count += 1
-                parts[place] = tag + _encoder.encode(value)
-        parts[0] = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
-        return blake2b(b"".join(parts), digest_size=16).digest()
 
 
 def merge_wanted(*several: Wanted) -> dict[int, Any]:

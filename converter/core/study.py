@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from converter.core.header import Digests, Header
+from converter.core.header import Header, Split, digest
 from converter.core.issues import Issue
 
 __all__ = [
@@ -36,7 +36,7 @@ class Row(msgspec.Struct, array_like=True, gc=False):
     sop_instance_uid: str
     """SOP Instance UID, checked when read."""
     digest: bytes
-    """`converter.core.header.digest` of the whole header."""
+    """Empty: it is computed where there are copies. Blocks of older states may hold it."""
     source: str
     """Where it came from: input path, or ``archive.zip!/member``. May name a patient: never logged."""
     findings: list[str]
@@ -87,17 +87,63 @@ def unpack_block(data: bytes) -> Block:
 def pack(
     study_instance_uid: str,
     series_instance_uid: str,
-    instances: Sequence[tuple[str, Header, str, Sequence[str]]],
+    instances: Sequence[tuple[str, Header | Split, str, Sequence[str]]],
 ) -> Block:
     """Make a block of (SOP Instance UID, header, source, findings) of one series.
 
     Parameters
     ----------
     study_instance_uid, series_instance_uid : str
-    instances : sequence of (str, Header, str, sequence of str)
+    instances : sequence of (str, Header or Split, str, sequence of str)
         At least one.
     """
-    headers = [header for _, header, _, _ in instances]
+    together = _together([kept for _, kept, _, _ in instances])
+    if together is None:
+        headers = [kept.whole() if isinstance(kept, Split) else kept for _, kept, _, _ in instances]
+        together = _apart(headers)
+    rows = [
+        Row(uid, b"", source, list(findings), values)
+        for (uid, _, source, findings), values in zip(instances, together.values, strict=True)
+    ]
+    return Block(study_instance_uid, series_instance_uid, together.shared, together.tags, rows)
+
+
+class _Columns(NamedTuple):
+    shared: Header
+    tags: list[int]
+    values: list[list[bytes | None]]
+
+
+def _together(kept: Sequence[Header | Split]) -> _Columns | None:
+    """Columns of headers that were taken apart alike, and of whole ones that are like them; else nothing."""
+    model = next((one for one in kept if isinstance(one, Split)), None)
+    if model is None or len(model.tags) < 2:
+        return None
+    shared, tags, _ = model
+    take = itemgetter(*tags)
+    keys = shared.keys() | set(tags)
+    rows: list[tuple[bytes, ...]] = []
+    for one in kept:
+        if isinstance(one, Split):
+            if one.shared is not shared:
+                return None
+            rows.append(one.values)
+        elif one.keys() == keys and shared.items() <= one.items():
+            rows.append(take(one))
+        else:
+            return None
+    columns = list(zip(*rows, strict=True))
+    vary = [index for index, column in enumerate(columns) if column.count(column[0]) < len(rows)]
+    vary.sort(key=tags.__getitem__)
+    same = {tag: columns[index][0] for index, tag in enumerate(tags) if index not in vary}
+    values = map(list, zip(*(columns[index] for index in vary), strict=True))
+    return _Columns(
+        shared | same, [tags[index] for index in vary], list(values) if vary else [[] for _ in rows]
+    )
+
+
+def _apart(headers: Sequence[Header]) -> _Columns:
+    """Columns of any headers."""
     first = headers[0]
     everywhere: AbstractSet[int] = first.keys()
     tags: set[int] = set()
@@ -115,12 +161,7 @@ def pack(
     else:
         tags.update(everywhere)
     order = sorted(tags)
-    digests = Digests(shared, order)
-    rows = []
-    for uid, header, source, findings in instances:
-        values = [header.get(tag) for tag in order]
-        rows.append(Row(uid, digests.of(values), source, list(findings), values))
-    return Block(study_instance_uid, series_instance_uid, shared, order, rows)
+    return _Columns(shared, order, [[header.get(tag) for tag in order] for header in headers])
 
 
 class Instance(msgspec.Struct, gc=False):
@@ -210,8 +251,13 @@ class Study:
         return sum(len(series.instances) for series in self.series)
 
 
-_Copy: TypeAlias = tuple[bytes, str, str, Block, Row]
-"""Digest, series UID, source, and where it stands."""
+_Copy: TypeAlias = tuple[str, Block, Row]
+"""Series UID, and where it stands."""
+
+
+def _copy_key(copy: _Copy) -> tuple[bytes, str, str]:
+    series_uid, block, row = copy
+    return row.digest or digest(Instance("", block, row).header()), series_uid, row.source
 
 
 def assemble(study_instance_uid: str, blocks: Iterable[Block]) -> Study:
@@ -224,17 +270,19 @@ def assemble(study_instance_uid: str, blocks: Iterable[Block]) -> Study:
     copies: dict[str, list[_Copy]] = {}
     study = Study(study_instance_uid, [])
     for block in blocks:
+        series_uid = block.series_instance_uid
         for row in block.rows:
-            entry = (row.digest, block.series_instance_uid, row.source, block, row)
+            entry = (series_uid, block, row)
             held = chosen.setdefault(row.sop_instance_uid, entry)
             if held is not entry:
                 copies.setdefault(row.sop_instance_uid, [held]).append(entry)
     for uid in sorted(copies):
         # what is a duplicate is told only once all copies are known: their order must change nothing
-        kept, *dropped = sorted(copies[uid], key=lambda copy: copy[:3])
-        chosen[uid] = kept
-        for digest_, _, source, block, row in dropped:
-            if digest_ == kept[0]:
+        keyed = [(_copy_key(copy), copy) for copy in copies[uid]]
+        keyed.sort(key=itemgetter(0))
+        (least, _, _), chosen[uid] = keyed[0]
+        for (digest_, _, source), (_, block, row) in keyed[1:]:
+            if digest_ == least:
                 study.duplicates.append(source)
                 continue
             study.replaced.append(source)
@@ -251,7 +299,7 @@ def assemble(study_instance_uid: str, blocks: Iterable[Block]) -> Study:
             )
     by_series: dict[str, list[Instance]] = {}
     for uid in sorted(chosen):
-        _, series_uid, _, block, row = chosen[uid]
+        series_uid, block, row = chosen[uid]
         by_series.setdefault(series_uid, []).append(Instance(uid, block, row))
     study.series = [Series(uid, by_series[uid]) for uid in sorted(by_series)]
     study.duplicates.sort()

@@ -20,7 +20,7 @@ from converter.reading.start import MEDIA_STORAGE_DIRECTORY
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["identify", "is_composite"]
+__all__ = ["identify", "is_composite", "own_uid", "shared_uids"]
 
 _DICOM: Final = "1.2.840.10008."
 _STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
@@ -65,7 +65,7 @@ def _shared(value: bytes) -> str | None:
     """Read a UID that many instances share."""
     found = _known.get(value)
     if found is None:
-        found = _own(value)
+        found = own_uid(value)
         if found is not None:
             if len(_known) >= _KNOWN_SIZE:
                 _known.clear()
@@ -73,7 +73,7 @@ def _shared(value: bytes) -> str | None:
     return found
 
 
-def _own(value: bytes) -> str | None:
+def own_uid(value: bytes) -> str | None:
     """Read a UID without words about what is wrong with it."""
     if _UID_BYTES.fullmatch(value) is None:
         return None
@@ -81,16 +81,24 @@ def _own(value: bytes) -> str | None:
     return text if len(text) <= 64 else None
 
 
+def shared_uids(header: Header) -> tuple[str, str, str] | None:
+    """Study, Series and SOP Class UID of a header, where they are in order and of an instance of a study."""
+    study = _shared(header.get(STUDY_INSTANCE_UID, b""))
+    series = _shared(header.get(SERIES_INSTANCE_UID, b""))
+    sop_class = _shared(header.get(SOP_CLASS_UID, b""))
+    if study is None or series is None or sop_class is None or sop_class not in _checked_classes:
+        return None
+    return study, series, sop_class
+
+
 def identify(header: Header, findings: Collection[str]) -> Read | Unreadable:
     """Check the UIDs of a header."""
-    sop_class_uid = _shared(header.get(SOP_CLASS_UID, b""))
-    if sop_class_uid is not None and sop_class_uid in _checked_classes:
-        study = _shared(header.get(STUDY_INSTANCE_UID, b""))
-        series = _shared(header.get(SERIES_INSTANCE_UID, b""))
-        instance = _own(header.get(SOP_INSTANCE_UID, b""))
-        if study is not None and series is not None and instance is not None:
-            found = tuple(sorted(findings)) if findings else ()
-            return Read(header, study, series, instance, sop_class_uid, found)
+    shared = shared_uids(header)
+    instance = own_uid(header.get(SOP_INSTANCE_UID, b"")) if shared else None
+    if shared and instance is not None:
+        study, series, sop_class_uid = shared
+        found = tuple(sorted(findings)) if findings else ()
+        return Read(header, study, series, instance, sop_class_uid, found)
     return _identify(header, findings)
 
 

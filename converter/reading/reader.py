@@ -128,6 +128,8 @@ def _read(source: Source, head: bytes, wanted: Wanted, limits: Limits) -> Read |
         if limits is DEFAULT:
             follower = what.follower or _follower(what)
         followed = follower.follow(source, head, header) if follower is not None else None
+        if isinstance(followed, Read):
+            return followed
         if followed is None:
             _walk(source, head, what, limits, header, findings, follower)
         elif followed.cursor is not None:

@@ -6,21 +6,40 @@ from dataclasses import dataclass
 
 import msgspec
 
-from converter.core.header import Header
+from converter.core.header import Header, Split
 
 __all__ = ["DEFAULT", "HandOver", "Limits", "Read", "Refused"]
 
 
-class Read(msgspec.Struct, frozen=True):
+class Read(msgspec.Struct, frozen=True, eq=False):
     """One composite instance: its kept attributes and its identity, checked."""
 
-    header: Header
+    kept: Header | Split
     study_instance_uid: str
     series_instance_uid: str
     sop_instance_uid: str
     sop_class_uid: str
     findings: tuple[str, ...] = ()
     """Codes such as ``truncated``."""
+
+    @property
+    def header(self) -> Header:
+        """All kept attributes."""
+        kept = self.kept
+        return kept.whole() if isinstance(kept, Split) else kept
+
+    def __eq__(self, other: object) -> bool:
+        """Whether another says the same, in whatever parts."""
+        if not isinstance(other, Read):
+            return NotImplemented
+        return self.header == other.header and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[object, ...]:
+        uids = (self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid)
+        return (*uids, self.sop_class_uid, self.findings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from converter.reading.alike import Alike
 from converter.reading.cursor import Cursor
 from converter.reading.encoding import SHORT, UNDEFINED
 from converter.reading.layout import BEGIN, Layout, layout_of
-from converter.reading.result import DEFAULT, HandOver, Refused
+from converter.reading.result import DEFAULT, HandOver, Read, Refused
 from converter.reading.start import MUST_STAY
 from converter.reading.walk import nested, whole
 
@@ -64,6 +65,8 @@ class _Program(NamedTuple):
     pixels: int
     last: int
     explicit: bool
+    alike: Alike | None
+    """Nothing where no more than one header at a time can be taken apart."""
 
 
 class _Trace:
@@ -139,8 +142,20 @@ class _Trace:
         if layout.pixels:
             stop += 8 if layout.explicit else 4
         last = layout.elements[-1].tag
+        alike = None
+        if layout.pixels and all(way != _NESTED for _, _, way, _, _ in steps):
+            tags = [tag for *_, tag in steps]
+            alike = Alike(
+                kept, tags, layout.pixels, explicit=layout.explicit, keeps_rows=what.keeps_rows
+            )
         return _Program(
-            tuple(steps), kept, self.data[begin:stop], layout.pixels, last, layout.explicit
+            tuple(steps),
+            kept,
+            self.data[begin:stop],
+            layout.pixels,
+            last,
+            layout.explicit,
+            alike if alike and alike.useful else None,
         )
 
 
@@ -155,7 +170,7 @@ class Follower:
         self._failures = 0
         self._learning = Lock()
 
-    def follow(self, source: Source, data: bytes, header: Header) -> Followed | None:
+    def follow(self, source: Source, data: bytes, header: Header) -> Followed | Read | None:
         """Follow the traces that hit last, from the first byte of the object.
 
         Parameters
@@ -164,7 +179,7 @@ class Follower:
         data : bytes
             Its first bytes.
         header : Header
-            Is filled; on a miss it is empty.
+            Is filled; on a miss, or where all is given at once, it is empty.
         """
         if self._quiet:
             return None
@@ -173,7 +188,11 @@ class Follower:
             program = trace.program
             if program is None:
                 continue
-            followed = _follow(program, source, data, header, self._what)
+            followed: Followed | Read | None
+            alike = program.alike
+            followed = alike.read(source, data) if alike is not None else None
+            if followed is None:
+                followed = _follow(program, source, data, header, self._what)
             if followed is not None:
                 trace.hits += 1
                 if trace.hits == _GOOD:
@@ -235,7 +254,8 @@ class Follower:
 def _follow(
     program: _Program, source: Source, data: bytes, header: Header, what: Plan
 ) -> Followed | None:
-    steps, kept, tail, pixels, last, explicit = program
+    steps, kept, tail, pixels, last, explicit, alike = program
+    spans: list[int] = []
     same = data.startswith
     header.update(kept)
     at = BEGIN
@@ -254,6 +274,7 @@ def _follow(
                 at = _nested(_cursor(source, data, at, explicit=explicit), header, tag, what)
                 continue
             end = at + length
+            spans += (at, end)
             if tag:
                 header[tag] = data[at:end]
             at = end
@@ -267,6 +288,8 @@ def _follow(
     # the tail ends with the tag and VR of the pixel data: their length follows
     if at + 4 > len(data):
         return None
+    if alike is not None:
+        alike.met(spans, at, data)
     length = int.from_bytes(data[at : at + 4], "little")
     if length != UNDEFINED:
         beyond = source.size is not None and at + 4 + length > source.size

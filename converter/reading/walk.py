@@ -93,7 +93,7 @@ def plan(wanted: Wanted) -> Plan:
     if held is not None and held[0] is wanted:
         return held[1]
     if len(_plans) >= 8:
-        _plans.clear()
+        _plans.pop(next(iter(_plans)), None)
     made = Plan(wanted)
     _plans[id(wanted)] = (wanted, made)
     return made

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Protocol, cast
 
-from converter.core.header import Header, Unreadable, Wanted
+from converter.core.header import Header, Split, Unreadable, Wanted
 from converter.core.study import pack, pack_block
 from converter.sources import archives
 from converter.sources.ahead import Ahead
@@ -45,6 +45,8 @@ class HeaderRead(Protocol):
     @property
     def header(self) -> Header: ...
     @property
+    def kept(self) -> Header | Split: ...
+    @property
     def study_instance_uid(self) -> str: ...
     @property
     def series_instance_uid(self) -> str: ...
@@ -75,8 +77,10 @@ class _Collector:
 
     def __init__(self, filters: Filters) -> None:
         self.filters = filters
-        self.groups: dict[tuple[str, str], list[tuple[str, Header, str, Sequence[str]]]] = {}
-        self.entries: dict[tuple[str, str], set[int]] = {}
+        self.groups: dict[
+            tuple[str, str], list[tuple[str, Header | Split, str, Sequence[str]]]
+        ] = {}
+        self.entries: dict[tuple[str, str], dict[int, None]] = {}
         self.rows = 0
         self.size = 0
         self.result = TaskResult([], [])
@@ -100,12 +104,16 @@ class _Collector:
                 self.skip(index, source, "filtered", "--modality")
                 return
         key = (read.study_instance_uid, read.series_instance_uid)
-        self.groups.setdefault(key, []).append(
-            (read.sop_instance_uid, read.header, source, read.findings)
-        )
-        self.entries.setdefault(key, set()).add(index)
+        group = self.groups.get(key)
+        if group is None:
+            group = self.groups[key] = []
+            self.entries[key] = {}
+        kept = read.kept
+        group.append((read.sop_instance_uid, kept, source, read.findings))
+        self.entries[key][index] = None
         self.rows += 1
-        self.size += sum(map(len, read.header.values()))
+        # what a header shares with others is held once
+        self.size += sum(map(len, kept.values if isinstance(kept, Split) else kept.values()))
 
     @property
     def full(self) -> bool:
@@ -120,7 +128,7 @@ class _Collector:
                     series,
                     len(instances),
                     pack_block(pack(study, series, instances)),
-                    sorted(self.entries[study, series]),
+                    list(self.entries[study, series]),
                 )
             )
         result.instances = self.rows

@@ -7,7 +7,10 @@
     |  |- MappingError(faults)     every fault, with file and key path
     |  `- ProfileNotFoundError
     |- SourceError                 an input cannot be read at all              exit 2
+    |  `- UnreachableSourceError   ... now: what it lies on does not answer     exit 6
+    |- EngineError                 the cluster that tasks run on is not there   exit 6
     |- StoreError                  the store cannot take or give a study       exit 7
+    |  `- StoreAwayError           its server cannot be reached; try again     exit 7
     `- SinkError(study_uid)        the machine cannot take an output           exit 7
        |- StandingError           hold the study that it stands for           exit 7
        |- RetriableSinkError       back off and keep                           exit 6
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigurationError",
     "ConverterError",
+    "EngineError",
     "Fault",
     "MappingError",
     "ProfileNotFoundError",
@@ -36,7 +40,9 @@ __all__ = [
     "SinkError",
     "SourceError",
     "StandingError",
+    "StoreAwayError",
     "StoreError",
+    "UnreachableSourceError",
 ]
 
 
@@ -89,10 +95,26 @@ class SourceError(ConverterError):
     exit_code = 2
 
 
+class UnreachableSourceError(SourceError):
+    """What an input lies on does not answer; it may later."""
+
+    exit_code = 6
+
+
+class EngineError(ConverterError):
+    """The cluster that tasks run on does not answer, or has no worker."""
+
+    exit_code = 6
+
+
 class StoreError(ConverterError):
     """The study store cannot take or give a study."""
 
     exit_code = 7
+
+
+class StoreAwayError(StoreError):
+    """The server of the study store cannot be reached now: nothing is lost, try again when it is back."""
 
 
 class SinkError(ConverterError):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from converter.pipeline import Progress
     from converter.settings import DestinationSettings
     from converter.store.outbox import Row
-    from converter.store.sqlite import SqliteStore
+    from converter.store.sql import SqlStore
 
 __all__ = ["Destinations", "RunDelivery", "config_for", "remembered", "say", "state_file"]
 
@@ -131,7 +131,7 @@ class Destinations:
             self._recipes[name] = _recipe(config, own, rules)
         return self._recipes[name]
 
-    def sender(self, store: SqliteStore, settled: Callable[[Row, Delivery], None]) -> Sender:
+    def sender(self, store: SqlStore, settled: Callable[[Row, Delivery], None]) -> Sender:
         """Make the sender of a store, and look at what the servers say of themselves."""
         delivery = next(iter(self._configs.values())).delivery
         timing = Timing(
@@ -201,7 +201,7 @@ class RunDelivery:
         """Take the mapping that the run has compiled."""
         self._destinations.rules[self._loaded.config.convert.profile] = rules
 
-    def __call__(self, store: SqliteStore, progress: Progress, stop: Callable[[], bool]) -> None:
+    def __call__(self, store: SqlStore, progress: Progress, stop: Callable[[], bool]) -> None:
         """Queue the studies of the run and send them, for so long as the configuration says."""
         names = list(self.settings)
         clock = Clock()
@@ -209,7 +209,7 @@ class RunDelivery:
         for name in names:
             store.outbox.configure(name, kept)
         store.outbox.reclaim()  # a run has its state alone
-        store.outbox.enqueue(names, clock.now(), store.outbox.seen())
+        store.outbox.enqueue(names, clock.now(), store.outbox.seen(store.run))
         due = store.outbox.waiting(names, clock.now())
         progress.phase("delivering", sum(count for count, _ in due.values()))
 
@@ -224,7 +224,7 @@ class RunDelivery:
         self.tally = sender.run(until=until, stop=stop)
         self._note(store, names)
 
-    def _note(self, store: SqliteStore, names: Sequence[str]) -> None:
+    def _note(self, store: SqlStore, names: Sequence[str]) -> None:
         """Write into the results of the run what became of each study at its destinations."""
         for uid, name, state, reason in store.outbox.states(names):
             outcome = store.study_outcome(uid)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from converter.config import Loaded
-    from converter.store.sqlite import SqliteStore
+    from converter.store.sql import SqlStore
 
 __all__ = ["DaemonDelivery"]
 
@@ -38,11 +38,11 @@ class DaemonDelivery:
         """Close all connections."""
         self._destinations.close()
 
-    def enqueue(self, store: SqliteStore, study_uids: Sequence[str]) -> None:
+    def enqueue(self, store: SqlStore, study_uids: Sequence[str]) -> None:
         """See `converter.listener.publisher.Delivery.enqueue`."""
         store.outbox.enqueue(self._names, self._clock.now(), study_uids)
 
-    def run(self, store: SqliteStore, stop: Callable[[], bool]) -> None:
+    def run(self, store: SqlStore, stop: Callable[[], bool]) -> None:
         """See `converter.listener.publisher.Delivery.run`."""
         for name in self._names:
             store.outbox.configure(name, self._kept)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from converter.delivery.sender import Tally
-    from converter.store.sqlite import SqliteStore
+    from converter.store.sql import SqlStore
 
 __all__ = ["drain"]
 
@@ -77,7 +77,7 @@ def _chosen(
 
 
 def _send(
-    store: SqliteStore,
+    store: SqlStore,
     configs: Mapping[str, Loaded],
     chosen: Mapping[str, DestinationSettings],
     loaded: Loaded,

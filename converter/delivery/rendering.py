@@ -16,7 +16,7 @@ from converter.core.companions import reduce
 from converter.core.engine import convert
 from converter.core.study import assemble, unpack_block
 from converter.delivery.sender import Rendered
-from converter.store.sqlite import SqliteStore
+from converter.store.sql import SqlStore
 
 __all__ = ["Recipe", "StoreRenderer", "fingerprint_of"]
 
@@ -46,12 +46,12 @@ class StoreRenderer:
 
     Parameters
     ----------
-    store : SqliteStore
+    store : SqlStore
     recipes : callable
         Destination to its `Recipe`.
     """
 
-    def __init__(self, store: SqliteStore, recipes: Callable[[str], Recipe]) -> None:
+    def __init__(self, store: SqlStore, recipes: Callable[[str], Recipe]) -> None:
         self._store = store
         self._recipes = recipes
         self._made = store.fingerprint()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,7 +19,8 @@ from converter.core.study import Block, pack
 from converter.core.text import charset_of
 from converter.core.values import strings
 from converter.listener.record import Received
-from converter.store.database import Connection, Database
+from converter.store import Place, open_database
+from converter.store.database import Connection
 
 __all__ = ["LIVE", "Ingested", "Ledger", "study_blocks"]
 
@@ -106,17 +106,22 @@ def study_blocks(db: Connection, study_uid: str) -> Iterator[Block]:
 
 
 class Ledger:
-    """The tables of one state file; one object a thread."""
+    """The tables of one state; one object a thread.
 
-    def __init__(self, path: Path) -> None:
-        self.database = Database(path, kept=True)
-        with self.database.transaction() as db:
-            for statement in _SCHEMA:
-                db.execute(statement)
+    Parameters
+    ----------
+    place : Path or ServerPlace
+    patient, role
+        As of `converter.store.open_database`.
+    """
+
+    def __init__(self, place: Place, *, patient: bool = False, role: str = "") -> None:
+        self.database = open_database(place, patient=patient, role=role)
+        self.database.prepare(_SCHEMA)
 
     def close(self) -> None:
-        """Close the file."""
-        self.database.connection.close()
+        """Close the connection."""
+        self.database.close()
 
     def next_epoch(self) -> int:
         """Begin a run of the daemon; give its number."""

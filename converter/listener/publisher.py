@@ -13,7 +13,7 @@ from converter.listener.ledger import Ledger
 from converter.listener.round import RoundStore, publish
 from converter.pipeline import Request
 from converter.pipeline.pool import Stop
-from converter.store.sqlite import SqliteStore
+from converter.store.sql import SqlStore
 
 __all__ = ["MOST", "Delivery", "Publisher"]
 
@@ -21,10 +21,10 @@ __all__ = ["MOST", "Delivery", "Publisher"]
 class Delivery(Protocol):
     """Brings published studies to FHIR servers."""
 
-    def enqueue(self, store: SqliteStore, study_uids: Sequence[str]) -> None:
+    def enqueue(self, store: SqlStore, study_uids: Sequence[str]) -> None:
         """Put studies into the outbox; in the publisher's thread."""
 
-    def run(self, store: SqliteStore, stop: Callable[[], bool]) -> None:
+    def run(self, store: SqlStore, stop: Callable[[], bool]) -> None:
         """Send until asked to stop; in a thread of its own."""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from converter.core.study import pack_block
@@ -15,22 +14,24 @@ from converter.pipeline.converting import convert_studies, reduce_companions
 from converter.pipeline.pool import Stop
 from converter.pipeline.request import NoProgress
 from converter.pipeline.writing import write_resources
-from converter.store import Companion, Converted, Outcome
-from converter.store.sqlite import SqliteStore
+from converter.store import Companion, Converted, Outcome, Place, open_database
+from converter.store.sql import SqlStore
 
 __all__ = ["RoundStore", "publish"]
 
 logger = logging.getLogger("converter.listener")
 
 
-class RoundStore(SqliteStore):
+class RoundStore(SqlStore):
     """The study store, as far as one round of studies goes.
 
     What the pipeline asks of "all studies" is asked of these, and of what they share with others.
     """
 
-    def __init__(self, path: Path, ledger: Ledger) -> None:
-        super().__init__(path, kept=True, scratch=path.parent, on_close=lambda: None)
+    def __init__(self, place: Place, ledger: Ledger) -> None:
+        super().__init__(
+            open_database(place, patient=True), kept=True, scratch="", on_close=lambda: None
+        )
         self._ledger = ledger
         self._round: list[str] = []
         self._named: set[tuple[str, str]] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from converter.store.address import Place, place_of
 from converter.store.interface import (
     Companion,
     Converted,
@@ -12,7 +13,7 @@ from converter.store.interface import (
     SkippedRow,
     StudyStore,
 )
-from converter.store.opening import open_beside, open_kept, open_temporary
+from converter.store.opening import open_beside, open_database, open_kept, open_temporary
 
 __all__ = [
     "Companion",
@@ -21,9 +22,12 @@ __all__ = [
     "Outcome",
     "PackedBlock",
     "Part",
+    "Place",
     "SkippedRow",
     "StudyStore",
     "open_beside",
+    "open_database",
     "open_kept",
     "open_temporary",
+    "place_of",
 ]

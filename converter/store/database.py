@@ -1,85 +1,25 @@
-"""One SQLite file: schema, pragmas, and errors in words that say how to go on."""
+"""A database behind a store: transactions, errors in words that say how to go on, and what differs between the two."""
 
 from __future__ import annotations
 
 import sqlite3
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from converter.errors import StoreError
+from converter.store.schema import MIGRATIONS, SCHEMA, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
-__all__ = ["Connection", "Database"]
+__all__ = ["APPLICATION_ID", "Connection", "Database", "SqliteDatabase", "newer"]
 
 APPLICATION_ID = 0x44324648
-SCHEMA_VERSION = 2
-
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE block (
-    id INTEGER PRIMARY KEY, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
-    rows INTEGER NOT NULL, data BLOB NOT NULL);
-CREATE INDEX block_study ON block (study_uid, rows);
-CREATE TABLE file (
-    id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL, version TEXT NOT NULL, run INTEGER NOT NULL);
-CREATE TABLE file_block (
-    file_id INTEGER NOT NULL, block_id INTEGER NOT NULL, PRIMARY KEY (file_id, block_id)) WITHOUT ROWID;
-CREATE INDEX file_block_block ON file_block (block_id);
-CREATE TABLE skipped (
-    id INTEGER PRIMARY KEY, file_id INTEGER, study_uid TEXT,
-    path TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL);
-CREATE INDEX skipped_file ON skipped (file_id) WHERE file_id IS NOT NULL;
-CREATE INDEX skipped_study ON skipped (study_uid) WHERE study_uid IS NOT NULL;
-CREATE TABLE converted (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, study_uid TEXT NOT NULL UNIQUE, state TEXT NOT NULL, series INTEGER NOT NULL,
-    instances INTEGER NOT NULL, data BLOB NOT NULL);
-CREATE TABLE contribution (
-    resource_type TEXT NOT NULL, resource_id TEXT NOT NULL, study_uid TEXT NOT NULL,
-    ordinal INTEGER NOT NULL, body BLOB NOT NULL,
-    PRIMARY KEY (resource_type, resource_id, study_uid, ordinal)) WITHOUT ROWID;
-CREATE INDEX contribution_study ON contribution (study_uid);
-CREATE TABLE sop (
-    hash INTEGER NOT NULL, converted_id INTEGER NOT NULL,
-    PRIMARY KEY (hash, converted_id)) WITHOUT ROWID;
-CREATE TABLE remark (study_uid TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE held (study_uid TEXT PRIMARY KEY, reason TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE companion (
-    resource_type TEXT NOT NULL, resource_id TEXT NOT NULL, data BLOB NOT NULL,
-    PRIMARY KEY (resource_type, resource_id));
-CREATE TABLE outcome (
-    study_uid TEXT NOT NULL, resource_type TEXT NOT NULL, resource_id TEXT NOT NULL, data BLOB NOT NULL,
-    PRIMARY KEY (study_uid, resource_type, resource_id));
-"""
-
-_MIGRATIONS = {
-    1: (
-        """CREATE TABLE outbox (
-            destination TEXT NOT NULL, study_uid TEXT NOT NULL,
-            wanted INTEGER NOT NULL, delivered INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL,
-            server_id TEXT NOT NULL DEFAULT '', etag TEXT NOT NULL DEFAULT '',
-            digest TEXT NOT NULL DEFAULT '', written BLOB, uncertain INTEGER NOT NULL DEFAULT 0,
-            lease TEXT, lease_until REAL NOT NULL DEFAULT 0,
-            attempts INTEGER NOT NULL DEFAULT 0, next_attempt REAL NOT NULL, since REAL NOT NULL,
-            reason TEXT NOT NULL DEFAULT '', refusal BLOB,
-            PRIMARY KEY (destination, study_uid)) WITHOUT ROWID""",
-        "CREATE INDEX outbox_due ON outbox (destination, next_attempt, study_uid) WHERE state = 'due'",
-        "CREATE INDEX outbox_study ON outbox (study_uid)",
-        """CREATE TABLE destination (
-            name TEXT PRIMARY KEY, server_ids INTEGER NOT NULL DEFAULT 0, circuit TEXT NOT NULL DEFAULT '',
-            probe_at REAL NOT NULL DEFAULT 0, paused_until REAL NOT NULL DEFAULT 0,
-            settings TEXT NOT NULL DEFAULT '') WITHOUT ROWID""",
-        """CREATE TABLE delivered_companion (
-            destination TEXT NOT NULL, key TEXT NOT NULL, reference TEXT NOT NULL,
-            PRIMARY KEY (destination, key)) WITHOUT ROWID""",
-    ),
-}
-"""Schema version to what makes the next one of it."""
 
 
 class Connection(Protocol):
@@ -92,8 +32,62 @@ class Connection(Protocol):
         """Run one statement for each of several rows."""
 
 
-class Database:
-    """A connection with the project's settings; ``with database.transaction()`` is all or nothing."""
+class Database(ABC):
+    """A connection with the project's settings; ``with database.transaction()`` is all or nothing.
+
+    One thread uses it.
+    """
+
+    several: bool
+    """Whether other hosts may write at the same time: then `lock` and `claimed` are more than formalities."""
+    connection: Any
+    """`Connection`; outside of a transaction each statement stands for itself."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """Everything in the block or nothing of it."""
+
+    @abstractmethod
+    def guard(self) -> AbstractContextManager[None]:
+        """Turn errors of the database into `StoreError` in words."""
+
+    @abstractmethod
+    def prepare(self, statements: Sequence[str]) -> None:
+        """Make tables that are not there yet (``CREATE ... IF NOT EXISTS``, as SQLite reads it)."""
+
+    @abstractmethod
+    def insert(self, sql: str, parameters: Sequence[Any]) -> int:
+        """Insert one row, within a transaction; give its id."""
+
+    @abstractmethod
+    def lock(self, keys: Iterable[str]) -> None:
+        """Keep other writers from the studies (or files) of these names until the transaction ends."""
+
+    @abstractmethod
+    def now(self) -> float:
+        """Seconds since 1970 by the clock that all writers share; 0 where everybody's own clock is that."""
+
+    @abstractmethod
+    def stream(self, sql: str) -> Iterator[Any]:
+        """Rows of a query that may be large; nothing else may be asked meanwhile."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connection."""
+
+
+def newer(version: int) -> StoreError:
+    """Say that a state is of a later version."""
+    return StoreError(
+        f"A newer dcm2fhir made this state (schema {version}, this one knows "
+        f"{SCHEMA_VERSION}). Use that version, or name another --state."
+    )
+
+
+class SqliteDatabase(Database):
+    """One SQLite file."""
+
+    several = False
 
     def __init__(self, path: Path, *, kept: bool) -> None:
         self._kept = kept
@@ -113,10 +107,7 @@ class Database:
         if tables and application != APPLICATION_ID:
             raise StoreError("The file is no dcm2fhir state. Name another --state.")
         if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"A newer dcm2fhir made this state (schema {version}, this one knows "
-                f"{SCHEMA_VERSION}). Use that version, or name another --state."
-            )
+            raise newer(version)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._kept else 'OFF'}")
         connection.execute("PRAGMA cache_size = -32768")
@@ -124,7 +115,7 @@ class Database:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         if not tables:
             connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
+                f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
                 "PRAGMA user_version = 1; COMMIT;"
             )
         if version < SCHEMA_VERSION:
@@ -135,13 +126,13 @@ class Database:
             # another process may have been faster
             version = db.execute("PRAGMA user_version").fetchone()[0]
             for step in range(version, SCHEMA_VERSION):
-                for statement in _MIGRATIONS[step]:
+                for statement in MIGRATIONS[step]:
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {step + 1}")
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Everything in the block or nothing of it."""
+    def transaction(self) -> Iterator[Connection]:
+        """See `Database.transaction`: the one writer of the file until it ends."""
         with self.guard():
             self.connection.execute("BEGIN IMMEDIATE")
             try:
@@ -154,11 +145,36 @@ class Database:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Turn errors of the database into `StoreError` in words."""
+        """See `Database.guard`."""
         try:
             yield
         except (sqlite3.Error, msgspec.MsgspecError) as error:
             raise StoreError(self._say(error)) from error
+
+    def prepare(self, statements: Sequence[str]) -> None:
+        """See `Database.prepare`."""
+        with self.transaction() as db:
+            for statement in statements:
+                db.execute(statement)
+
+    def insert(self, sql: str, parameters: Sequence[Any]) -> int:
+        """See `Database.insert`."""
+        return self.connection.execute(sql, parameters).lastrowid or 0
+
+    def lock(self, keys: Iterable[str]) -> None:
+        """Nothing to do: a transaction is the one writer of the file."""
+
+    def now(self) -> float:
+        """0: one machine has one clock."""
+        return 0.0
+
+    def stream(self, sql: str) -> Iterator[Any]:
+        """See `Database.stream`."""
+        yield from self.connection.execute(sql)
+
+    def close(self) -> None:
+        """See `Database.close`."""
+        self.connection.close()
 
     def _say(self, error: Exception) -> str:
         again = (

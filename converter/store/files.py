@@ -8,7 +8,8 @@ from converter.core.study import Block, pack, pack_block, unpack_block
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from sqlite3 import Connection
+
+    from converter.store.database import Connection
 
 __all__ = ["forget", "touch"]
 

@@ -1,23 +1,46 @@
-"""Open a store: temporary for one run, or kept in a file."""
+"""Open a store: temporary for one run, or kept in a file or on a PostgreSQL server."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from converter.errors import StoreError
+from converter.store.address import Place, ServerPlace
+from converter.store.database import Database, SqliteDatabase
 from converter.store.place import Lock, private_folder, refuse_network, sweep
-from converter.store.sqlite import SqliteStore
+from converter.store.sql import SqlStore
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-__all__ = ["open_beside", "open_kept", "open_temporary"]
+__all__ = ["open_beside", "open_database", "open_kept", "open_temporary"]
 
 
-def open_temporary() -> SqliteStore:
+def open_database(place: Place, *, patient: bool = False, role: str = "") -> Database:
+    """Open the database of a kept state.
+
+    Parameters
+    ----------
+    place : Path or ServerPlace
+    patient : bool
+        A server may be away now: the first use connects.
+    role : {"", "daemon", "run"}
+        What it is held for while it is open. On one server daemons go beside daemons, and runs beside runs; a
+        file has one user, by a lock that the caller takes.
+
+    Raises
+    ------
+    StoreError, ConfigurationError
+    """
+    if isinstance(place, Path):
+        return SqliteDatabase(place, kept=True)
+    from converter.store.postgres import DAEMON, RUN, PostgresDatabase
+
+    roles = {"": 0, "daemon": DAEMON, "run": RUN}
+    return PostgresDatabase(place, lasting=role != "run", patient=patient, role=roles[role])
+
+
+def open_temporary() -> SqlStore:
     """Open a store that goes with the run, in a folder that only this user may enter.
 
     Raises
@@ -39,21 +62,28 @@ def open_temporary() -> SqliteStore:
         lock.close()
 
     try:
-        return SqliteStore(folder / "store.db", kept=False, scratch=folder, on_close=remove)
+        return SqlStore(
+            SqliteDatabase(folder / "store.db", kept=False),
+            kept=False,
+            scratch=str(folder),
+            on_close=remove,
+        )
     except BaseException:
         remove()
         raise
 
 
-def open_kept(path: Path) -> SqliteStore:
-    """Open the state file of ``--state``, made where it is absent (mode 0600).
+def open_kept(path: Place) -> SqlStore:
+    """Open the state of ``--state`` for a run, made where it is absent (a file: mode 0600).
 
     Raises
     ------
     StoreError
         It lies on a network file system, another run holds it, it is no state file, a newer version
-        made it, or it is damaged.
+        made it, or it is damaged. A server cannot be reached, or a daemon uses it.
     """
+    if isinstance(path, ServerPlace):
+        return _open_server(path)
     refuse_network(path)
     with ExitStack() as undo:
         try:
@@ -73,17 +103,42 @@ def open_kept(path: Path) -> SqliteStore:
                 f"The state file cannot be opened ({error.strerror}). "
                 "Name a --state that this user may write."
             ) from error
-        store = SqliteStore(path, kept=True, scratch=scratch, on_close=lambda: None)
+        store = SqlStore(
+            SqliteDatabase(path, kept=True),
+            kept=True,
+            scratch=str(scratch),
+            on_close=lambda: None,
+        )
         store.on_close = undo.pop_all().close
         return store
 
 
-def open_beside(path: Path, *, sending: bool = False) -> SqliteStore:
-    """Open a state file that is there, for a short look or change beside whoever uses it.
+def _open_server(place: ServerPlace) -> SqlStore:
+    from converter.store.runs import SharedStore
+
+    with ExitStack() as undo:
+        try:
+            sweep()
+            scratch, lock = private_folder()
+        except OSError as error:
+            raise StoreError(
+                f"No temporary folder can be made ({error.strerror}). Free some space, or name "
+                "another folder in TMPDIR."
+            ) from error
+        undo.callback(lock.close)
+        undo.callback(shutil.rmtree, scratch, ignore_errors=True)
+        database = open_database(place, role="run")
+        store = SharedStore(database, kept=True, scratch=str(scratch), on_close=lambda: None)
+        store.on_close = undo.pop_all().close
+        return store
+
+
+def open_beside(path: Place, *, sending: bool = False) -> SqlStore:
+    """Open a state that is there, for a short look or change beside whoever uses it.
 
     Parameters
     ----------
-    path : Path
+    path : Path or ServerPlace
     sending : bool
         To drain its outbox: senders may do so beside each other, and not beside a run.
 
@@ -92,6 +147,8 @@ def open_beside(path: Path, *, sending: bool = False) -> SqliteStore:
     StoreError
         It is not there, it cannot be used, or (sending) a run uses it.
     """
+    if isinstance(path, ServerPlace):
+        return SqlStore(open_database(path), kept=True, scratch="", on_close=lambda: None)
     refuse_network(path)
     alone = False
     if not path.is_file():
@@ -108,7 +165,12 @@ def open_beside(path: Path, *, sending: bool = False) -> SqliteStore:
                 raise StoreError(
                     "A run uses this state file, and delivers what it queues. Wait for it."
                 )
-        store = SqliteStore(path, kept=True, scratch=path.parent, on_close=lambda: None)
+        store = SqlStore(
+            SqliteDatabase(path, kept=True),
+            kept=True,
+            scratch=str(path.parent),
+            on_close=lambda: None,
+        )
         store.on_close = undo.pop_all().close
         if sending and alone:
             store.outbox.reclaim()

@@ -95,16 +95,15 @@ class Outbox:
 
     # filling
 
-    def seen(self) -> Iterator[str]:
-        """Studies that have something of the latest run's inputs (kept state), by UID."""
+    def seen(self, run: int) -> Iterator[str]:
+        """Studies that have something of a run's inputs (kept state), by UID."""
         sql = (
             "SELECT DISTINCT study_uid FROM block WHERE study_uid > ? AND EXISTS (SELECT 1 FROM "  # noqa: S608
-            "file_block JOIN file ON file.id = file_id WHERE block_id = block.id AND run = "
-            "(SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'run')) "
+            "file_block JOIN file ON file.id = file_id WHERE block_id = block.id AND run = ?) "
             f"ORDER BY study_uid LIMIT {PAGE}"
         )
         last = ""
-        while page := self._all(sql, (last,)):
+        while page := self._all(sql, (last, run)):
             for (uid,) in page:
                 yield uid
             last = page[-1][0]
@@ -124,15 +123,18 @@ class Outbox:
         with self._database.transaction() as db:
             wanted = [(uid,) for uid in studies]
             for name in destinations:
-                db.execute("INSERT OR IGNORE INTO destination (name) VALUES (?)", (name,))
+                db.execute(
+                    "INSERT INTO destination (name) VALUES (?) ON CONFLICT DO NOTHING", (name,)
+                )
                 for (uid,) in wanted:
                     db.execute(
-                        "INSERT INTO outbox (destination, study_uid, wanted, state, next_attempt, since) "
+                        "INSERT INTO outbox AS o (destination, study_uid, wanted, state, next_attempt, since) "
                         "SELECT ?, study_uid, 1, 'due', ?, ? FROM converted WHERE study_uid = ? "
-                        "AND state = 'converted' ON CONFLICT DO UPDATE SET wanted = wanted + 1, "
-                        "attempts = CASE state WHEN 'due' THEN attempts ELSE 0 END, "
-                        "next_attempt = CASE state WHEN 'due' THEN next_attempt ELSE ? END, "
-                        "since = CASE state WHEN 'due' THEN since ELSE ? END, state = 'due', reason = ''",
+                        "AND state = 'converted' ON CONFLICT (destination, study_uid) DO UPDATE SET "
+                        "wanted = o.wanted + 1, state = 'due', reason = '', "
+                        "attempts = CASE o.state WHEN 'due' THEN o.attempts ELSE 0 END, "
+                        "next_attempt = CASE o.state WHEN 'due' THEN o.next_attempt ELSE ? END, "
+                        "since = CASE o.state WHEN 'due' THEN o.since ELSE ? END",
                         (name, now, now, uid, now, now),
                     )
             db.execute(
@@ -246,8 +248,8 @@ class Outbox:
         found = {}
         for name in destinations:
             count, first = self._one(
-                "SELECT count(*), min(CASE WHEN lease IS NULL THEN next_attempt "  # noqa: S608
-                "ELSE max(next_attempt, lease_until) END) FROM outbox "
+                "SELECT count(*), min(CASE WHEN lease IS NULL OR lease_until < next_attempt "  # noqa: S608
+                "THEN next_attempt ELSE lease_until END) FROM outbox "
                 f"WHERE destination = ? AND state = 'due' AND {_READY}",
                 (name,),
             )
@@ -281,7 +283,7 @@ class Outbox:
         with self._database.transaction() as db:
             db.execute(
                 "INSERT INTO destination (name, server_ids, circuit, probe_at, paused_until) "
-                "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET server_ids = excluded.server_ids, "
+                "VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET server_ids = excluded.server_ids, "
                 "circuit = excluded.circuit, probe_at = excluded.probe_at, "
                 "paused_until = excluded.paused_until",
                 (outlet.name, int(outlet.server_ids), *outlet[2:]),
@@ -292,7 +294,7 @@ class Outbox:
         with self._database.transaction() as db:
             db.execute(
                 "INSERT INTO destination (name, settings) VALUES (?, ?) "
-                "ON CONFLICT DO UPDATE SET settings = excluded.settings",
+                "ON CONFLICT (name) DO UPDATE SET settings = excluded.settings",
                 (name, settings),
             )
 
@@ -318,10 +320,11 @@ class Outbox:
         if not references:
             return
         with self._database.transaction() as db:
-            for key, reference in references.items():
+            for key, reference in sorted(references.items()):
                 if reference:
                     db.execute(
-                        "INSERT OR REPLACE INTO delivered_companion VALUES (?, ?, ?)",
+                        "INSERT INTO delivered_companion VALUES (?, ?, ?) "
+                        "ON CONFLICT (destination, key) DO UPDATE SET reference = excluded.reference",
                         (destination, key, reference),
                     )
                 else:
@@ -353,12 +356,12 @@ class Outbox:
     def letters(self, destination: str = "", study_uid: str = "") -> list[Letter]:
         """What waits for a person: refused by a server, or held back at it; the oldest first."""
         sql = (
-            "SELECT study_uid, destination, state, reason, coalesce(refusal, x''), attempts, wanted, "
+            "SELECT study_uid, destination, state, reason, refusal, attempts, wanted, "
             "delivered, server_id, since FROM outbox WHERE state IN ('dead', 'held') "
             "AND (? = '' OR destination = ?) AND (? = '' OR study_uid = ?) ORDER BY since, study_uid"
         )
         given = (destination, destination, study_uid, study_uid)
-        return [Letter(*row) for row in self._all(sql, given)]
+        return [Letter(*row[:4], row[4] or b"", *row[5:]) for row in self._all(sql, given)]
 
     def replay(self, letters: Iterable[Letter], now: float) -> int:
         """Let letters be sent again, rendered anew."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from sqlite3 import Connection
 from typing import Any
 
 import msgspec
 
-from converter.store.database import Database
+from converter.store.database import Connection, Database
 from converter.store.interface import Companion, Converted, Outcome
 
 __all__ = ["PUBLISHED", "Reads", "decode_companion", "decode_converted", "decode_outcome", "meta"]
@@ -26,23 +25,26 @@ PUBLISHED = (
 
 
 class Reads:
-    """What `converter.store.sqlite.SqliteStore` is asked for one at a time."""
+    """What `converter.store.sql.SqlStore` is asked for one at a time."""
 
     _database: Database
     _scope: str
+    run: int
+    """Number of the run; 0 before there was one."""
 
     def narrow(self, more: Iterable[str] = ()) -> None:
         """Let the rest of the run be about the studies of its inputs, not about all that is kept."""
         with self._database.transaction() as db:
-            db.execute("DROP TABLE IF EXISTS temp.scope")
+            db.execute("DROP TABLE IF EXISTS scope")
             db.execute(
-                "CREATE TEMP TABLE scope AS SELECT DISTINCT study_uid FROM file JOIN file_block ON "
-                "file.id = file_id JOIN block ON block.id = block_id WHERE run = "
-                "(SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'run')"
+                "CREATE TEMP TABLE scope AS SELECT DISTINCT study_uid FROM file JOIN file_block ON "  # noqa: S608
+                f"file.id = file_id JOIN block ON block.id = block_id WHERE run = {self.run}"
             )
-            db.execute("CREATE UNIQUE INDEX temp.scope_study ON scope (study_uid)")
-            db.executemany("INSERT OR IGNORE INTO scope VALUES (?)", [(uid,) for uid in more])
-        self._scope = "study_uid IN (SELECT study_uid FROM temp.scope)"
+            db.execute("CREATE UNIQUE INDEX scope_study ON scope (study_uid)")
+            db.executemany(
+                "INSERT INTO scope VALUES (?) ON CONFLICT DO NOTHING", [(uid,) for uid in more]
+            )
+        self._scope = "study_uid IN (SELECT study_uid FROM scope)"
 
     def _in_scope(self) -> str:
         return f"AND {self._scope}" if self._scope else ""
@@ -61,7 +63,7 @@ class Reads:
             return ""
         return (
             f"WHERE {self._scope} OR (study_uid IS NULL AND (file_id IS NULL OR file_id IN (SELECT id "  # noqa: S608
-            "FROM file WHERE run = (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'run'))))"
+            f"FROM file WHERE run = {self.run})))"
         )
 
     def conversion(self, study_uid: str) -> Converted | None:

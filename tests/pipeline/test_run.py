@@ -278,20 +278,20 @@ def test_a_full_destination_ends_the_run_cleanly(folder, convert, tmp_path):
 def test_a_full_disk_of_the_store_ends_the_run_and_the_next_one_goes_on(
     folder, convert, tmp_path, monkeypatch, standing
 ):
-    from converter.store import sqlite
+    from converter.store import sql
 
-    real = sqlite.SqliteStore.save
+    real = sql.SqlStore.save
 
     def full(self, conversions):
         # SQLite's own page limit gives the same answer as a full disk.
         self._database.connection.execute("PRAGMA max_page_count = 1")
         real(self, [msgspec.structs.replace(c, resource=bytes(1 << 20)) for c in conversions])
 
-    monkeypatch.setattr(sqlite.SqliteStore, "save", full)
+    monkeypatch.setattr(sql.SqlStore, "save", full)
     with pytest.raises(StoreError, match="full") as caught:
         convert(folder, state=tmp_path / "state.db")
     assert caught.value.exit_code == 7
-    monkeypatch.setattr(sqlite.SqliteStore, "save", real)
+    monkeypatch.setattr(sql.SqlStore, "save", real)
     assert convert(folder, state=tmp_path / "state.db").exit_code == 0
     assert len(standing()) == 5
 

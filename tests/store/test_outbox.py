@@ -7,8 +7,9 @@ import sqlite3
 import pytest
 
 from converter.store import Converted, FileStamp, PackedBlock, Part, open_kept
-from converter.store.database import _MIGRATIONS, _SCHEMA, APPLICATION_ID
+from converter.store.database import APPLICATION_ID
 from converter.store.outbox import Outlet, Settled
+from converter.store.schema import MIGRATIONS, SCHEMA
 
 HERE = "https://fhir.example/r4"
 
@@ -174,10 +175,10 @@ def test_a_run_wants_only_what_its_inputs_hold(store):
         name = f"/in/{run}".encode()
         block = PackedBlock(uid, f"{uid}.1", 1, b"x", (name,))
         store.add([Part([block], (), [FileStamp(name, 1, 1)])], "v", fresh=[name])
-        assert list(store.outbox.seen()) == [uid]
+        assert list(store.outbox.seen(store.run)) == [uid]
     store.begin_run()
     store.unchanged([FileStamp(b"/in/1", 1, 1)], "v")
-    assert list(store.outbox.seen()) == ["1.1"]
+    assert list(store.outbox.seen(store.run)) == ["1.1"]
 
 
 def test_what_is_learnt_of_a_destination_is_kept(store):
@@ -195,11 +196,11 @@ def test_what_is_learnt_of_a_destination_is_kept(store):
 def test_a_state_of_the_version_before_gets_an_outbox(path):
     old = sqlite3.connect(path)
     old.executescript(
-        f"{_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;"
+        f"{SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;"
         "INSERT INTO converted (study_uid, state, series, instances, data) VALUES ('1.1', 'converted', 1, 1, x'')"
     )
     old.close()
-    assert list(_MIGRATIONS) == [1]
+    assert list(MIGRATIONS) == [1]
     store = open_kept(path)
     try:
         store.outbox.enqueue([HERE], 0.0, ["1.1"])

@@ -1,4 +1,4 @@
-"""The study store in SQLite. Reads go in pages, so that writing beside them is safe and memory flat."""
+"""The study store in a database. Reads go in pages, so that writing beside them is safe and memory flat."""
 
 # ruff: noqa: D102  what each method promises stands in `StudyStore`
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from converter.core.issues import Issue
-from converter.store.database import Database
+from converter.store.database import Connection, Database
 from converter.store.files import forget, touch
 from converter.store.interface import (
     Companion,
@@ -31,10 +31,8 @@ from converter.store.reads import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
-    from sqlite3 import Connection
 
-__all__ = ["SqliteStore"]
+__all__ = ["SqlStore"]
 
 PAGE = 200
 
@@ -42,17 +40,19 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_issues = msgspec.msgpack.Decoder(list[Issue]).decode
 
 
-class SqliteStore(Reads):
-    """`StudyStore` in one SQLite file."""
+class SqlStore(Reads):
+    """`StudyStore` in a database."""
+
+    several = False
 
     def __init__(
-        self, path: Path, *, kept: bool, scratch: Path, on_close: Callable[[], None]
+        self, database: Database, *, kept: bool, scratch: str, on_close: Callable[[], None]
     ) -> None:
         self.kept = kept
         self.on_close = on_close
-        self._scratch = str(scratch)
-        self._database = Database(path, kept=kept)
-        self._run = 0
+        self._scratch = scratch
+        self._database = database
+        self.run = 0
         self._scope = ""
         self.outbox = Outbox(self._database)
 
@@ -65,8 +65,8 @@ class SqliteStore(Reads):
             db.execute("DELETE FROM remark")
             db.execute("DELETE FROM companion")
             db.execute("DELETE FROM outcome")
-            self._run = 1 + int(meta(db, "run") or 0)
-            _set_meta(db, "run", str(self._run))
+            self.run = 1 + int(meta(db, "run") or 0)
+            _set_meta(db, "run", str(self.run))
 
     def unchanged(self, files: Sequence[FileStamp], version: str) -> list[bool]:
         known = []
@@ -74,36 +74,33 @@ class SqliteStore(Reads):
             for path, size, mtime_ns in files:
                 cursor = db.execute(
                     "UPDATE file SET run = ? WHERE path = ? AND size = ? AND mtime_ns = ? AND version = ?",
-                    (self._run, path, size, mtime_ns, version),
+                    (self.run, path, size, mtime_ns, version),
                 )
                 known.append(cursor.rowcount > 0)
         return known
 
     def add(self, parts: Iterable[Part], version: str, *, fresh: Sequence[bytes] = ()) -> None:
         with self._database.transaction() as db:
-            changed = forget(db, fresh) if self.kept and fresh else set()
+            changed = self._forget(db, fresh) if self.kept and fresh else set()
             ids: dict[bytes, int] = {}
 
             def file_id(path: bytes) -> int:
                 # A row without a version is a file on its way: never taken for unchanged.
                 if path not in ids:
                     db.execute("DELETE FROM file WHERE path = ?", (path,))
-                    ids[path] = (
-                        db.execute(
-                            "INSERT INTO file (path, size, mtime_ns, version, run) VALUES (?, -1, -1, '', ?)",
-                            (path, self._run),
-                        ).lastrowid
-                        or 0
+                    ids[path] = self._database.insert(
+                        "INSERT INTO file (path, size, mtime_ns, version, run) VALUES (?, -1, -1, '', ?)",
+                        (path, self.run),
                     )
                 return ids[path]
 
             for part in parts:
                 for block in part.blocks:
                     changed.add(block.study_uid)
-                    block_id = db.execute(
+                    block_id = self._database.insert(
                         "INSERT INTO block (study_uid, series_uid, rows, data) VALUES (?, ?, ?, ?)",
                         block[:4],
-                    ).lastrowid
+                    )
                     if self.kept:
                         db.executemany(
                             "INSERT INTO file_block VALUES (?, ?)",
@@ -129,16 +126,18 @@ class SqliteStore(Reads):
                             for stamp in part.done
                         ],
                     )
+            self._database.lock(changed)
             touch(db, changed)
+
+    def _forget(self, db: Connection, paths: Sequence[bytes]) -> set[str]:
+        return forget(db, paths)
 
     def prune(self) -> list[str]:
         with self._database.transaction() as db:
             changed: set[str] = set()
             while paths := [
                 row[0]
-                for row in db.execute(
-                    "SELECT path FROM file WHERE run <> ? LIMIT 500", (self._run,)
-                )
+                for row in db.execute("SELECT path FROM file WHERE run <> ? LIMIT 500", (self.run,))
             ]:
                 changed |= forget(db, paths)
             touch(db, changed)
@@ -159,7 +158,7 @@ class SqliteStore(Reads):
             else ""
         )
         sql = (
-            "SELECT study_uid, sum(rows) FROM block WHERE study_uid > ? "  # noqa: S608
+            "SELECT study_uid, CAST(sum(rows) AS BIGINT) FROM block WHERE study_uid > ? "  # noqa: S608
             f"{only} GROUP BY study_uid ORDER BY study_uid LIMIT {PAGE}"
         )
         last = ""
@@ -179,12 +178,15 @@ class SqliteStore(Reads):
                 db.execute("DELETE FROM skipped WHERE study_uid IS NOT NULL")
                 _set_meta(db, "fingerprint", fingerprint)
             # Rows of conversions that were redone stay behind until here: finding them costs an index.
-            db.execute("DELETE FROM sop WHERE converted_id NOT IN (SELECT id FROM converted)")
+            db.execute(
+                "DELETE FROM sop WHERE NOT EXISTS (SELECT 1 FROM converted c WHERE c.id = converted_id)"
+            )
 
     def save(self, conversions: Sequence[Converted]) -> None:
         with self._database.transaction() as db:
-            touch(db, {item.study_uid for item in conversions})
-            for item in conversions:
+            saved = self._current(conversions)
+            touch(db, {item.study_uid for item in saved})
+            for item in saved:
                 db.executemany(
                     "INSERT INTO contribution VALUES (?, ?, ?, ?, ?)",
                     [
@@ -197,15 +199,19 @@ class SqliteStore(Reads):
                     [(item.study_uid, source, "duplicate") for source in item.duplicates],
                 )
                 slim = msgspec.structs.replace(item, contributions=[], duplicates=[], sops=[])
-                converted_id = db.execute(
+                converted_id = self._database.insert(
                     "INSERT INTO converted (study_uid, state, series, instances, data) "
                     "VALUES (?, ?, ?, ?, ?)",
                     (item.study_uid, item.state, item.series, item.instances, _encode(slim)),
-                ).lastrowid
+                )
                 db.executemany(
-                    "INSERT OR IGNORE INTO sop VALUES (?, ?)",
+                    "INSERT INTO sop VALUES (?, ?) ON CONFLICT DO NOTHING",
                     [(sop, converted_id) for sop in sorted(item.sops)],
                 )
+
+    def _current(self, conversions: Sequence[Converted]) -> Sequence[Converted]:
+        """Conversions of what the store holds now."""
+        return conversions
 
     def converted(self) -> Iterator[Converted]:
         sql = (
@@ -244,7 +250,11 @@ class SqliteStore(Reads):
 
     def remark(self, study_uid: str, issues: Sequence[Issue]) -> None:
         with self._database.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO remark VALUES (?, ?)", (study_uid, _encode(issues)))
+            db.execute(
+                "INSERT INTO remark VALUES (?, ?) "
+                "ON CONFLICT (study_uid) DO UPDATE SET data = excluded.data",
+                (study_uid, _encode(issues)),
+            )
 
     def remarks(self, study_uid: str) -> list[Issue]:
         rows = self._all("SELECT data FROM remark WHERE study_uid = ?", (study_uid,))
@@ -254,7 +264,7 @@ class SqliteStore(Reads):
     def hold(self, study_uids: Iterable[str], reason: str) -> None:
         with self._database.transaction() as db:
             db.executemany(
-                "INSERT OR IGNORE INTO held VALUES (?, ?)",
+                "INSERT INTO held VALUES (?, ?) ON CONFLICT DO NOTHING",
                 [(uid, reason) for uid in sorted(study_uids)],
             )
 
@@ -287,8 +297,11 @@ class SqliteStore(Reads):
     def save_companions(self, companions: Sequence[Companion]) -> None:
         with self._database.transaction() as db:
             db.executemany(
-                "INSERT OR REPLACE INTO companion VALUES (?, ?, ?)",
-                [(item.resource_type, item.resource_id, _encode(item)) for item in companions],
+                "INSERT INTO companion VALUES (?, ?, ?) "
+                "ON CONFLICT (resource_type, resource_id) DO UPDATE SET data = excluded.data",
+                sorted(
+                    (item.resource_type, item.resource_id, _encode(item)) for item in companions
+                ),
             )
 
     def companions(self) -> Iterator[Companion]:
@@ -310,7 +323,8 @@ class SqliteStore(Reads):
     def save_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         with self._database.transaction() as db:
             db.executemany(
-                "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)",
+                "INSERT INTO outcome VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (study_uid, resource_type, resource_id) DO UPDATE SET data = excluded.data",
                 [
                     (item.study_uid, item.resource_type, item.resource_id, _encode(item))
                     for item in outcomes
@@ -320,7 +334,7 @@ class SqliteStore(Reads):
     def outcomes(self) -> Iterator[Outcome]:
         sql = "SELECT data FROM outcome ORDER BY study_uid = '', study_uid, resource_type, resource_id"
         with self._database.guard():
-            for (data,) in self._database.connection.execute(sql):
+            for (data,) in self._database.stream(sql):
                 yield decode_outcome(data)
 
     def skipped(self) -> Iterator[SkippedRow]:
@@ -329,7 +343,7 @@ class SqliteStore(Reads):
             "ORDER BY path, reason, detail"
         )
         with self._database.guard():
-            for row in self._database.connection.execute(sql):
+            for row in self._database.stream(sql):
                 yield SkippedRow(*row)
 
     def skipped_counts(self) -> dict[str, int]:
@@ -341,8 +355,9 @@ class SqliteStore(Reads):
 
     def totals(self) -> dict[str, int]:
         row = self._all(
-            "SELECT coalesce(sum(instances), 0), coalesce(sum(series), 0), count(*), "  # noqa: S608
-            f"(SELECT count(*) FROM companion) FROM converted WHERE 1 {self._in_scope()}"
+            "SELECT CAST(coalesce(sum(instances), 0) AS BIGINT), "  # noqa: S608
+            "CAST(coalesce(sum(series), 0) AS BIGINT), count(*), "
+            f"(SELECT count(*) FROM companion) FROM converted WHERE TRUE {self._in_scope()}"
         )[0]
         return dict(zip(("instances", "series", "studies", "companions"), row, strict=True))
 
@@ -351,10 +366,13 @@ class SqliteStore(Reads):
 
     def close(self) -> None:
         try:
-            self._database.connection.close()
+            self._database.close()
         finally:
             self.on_close()
 
 
 def _set_meta(db: Connection, key: str, value: str) -> None:
-    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+    db.execute(
+        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (key, value),
+    )

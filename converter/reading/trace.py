@@ -12,6 +12,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from converter.core.header import SERIES_INSTANCE_UID
 from converter.reading.alike import Alike
 from converter.reading.cursor import Cursor
 from converter.reading.encoding import SHORT, UNDEFINED
@@ -74,22 +75,32 @@ class _Trace:
 
     def __init__(self, data: bytes, header: Header, layout: Layout) -> None:
         self.ways = [_SAME] * len(layout.elements)
+        self.among_images = self.ways
+        """What was seen to vary within a series."""
         self.hits = 0
+        """Since its series began."""
         self.data, self.header, self.layout = data, header, layout
         self.program: _Program | None = None
 
     def learn(self, data: bytes, header: Header, layout: Layout, what: Plan) -> None:
         """Learn from a header of the same layout that missed."""
-        if self.hits < _GOOD:
-            self._vary(data, layout)
+        uid = header.get(SERIES_INSTANCE_UID)
+        if uid == self.header.get(SERIES_INSTANCE_UID):
+            self.ways = self._vary(self.ways, data, layout)
+            self.among_images = self._vary(self.among_images, data, layout)
+        elif self.hits < _GOOD:
+            self.ways = self._vary(self.ways, data, layout)
+            self.hits = 0
         else:
-            # another series: what varies in its images varied before, its sequences are its own
-            self.ways = [_SAME if way == _NESTED else way for way in self.ways]
+            # another series: what varies in its images varied in those before
+            self.ways = self.among_images
+            self.hits = 0
         self.data, self.header, self.layout = data, header, layout
-        self.hits = 0
         self.program = self._compile(what)
 
-    def _vary(self, data: bytes, layout: Layout) -> None:
+    def _vary(self, ways: list[int], data: bytes, layout: Layout) -> list[int]:
+        """Ways of passing the elements that this header asks for as well."""
+        ways = ways.copy()
         pairs = zip(self.layout.elements, layout.elements, strict=True)
         for index, (old, new) in enumerate(pairs):
             if self.data[old.start : old.end] == data[new.start : new.end]:
@@ -104,7 +115,8 @@ class _Trace:
                 way = _LONG
             if way != _SHORT and new.vr == b"SQ":
                 way = _NESTED
-            self.ways[index] = max(self.ways[index], way)
+            ways[index] = max(ways[index], way)
+        return ways
 
     def _compile(self, what: Plan) -> _Program | None:
         """Make the steps; nothing where an element varies on which the start of the data set hangs."""

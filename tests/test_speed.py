@@ -73,6 +73,6 @@ def test_a_header_of_a_series_is_read_many_times_as_fast_as_pydicom_reads_it(fil
 def test_a_header_like_none_before_is_read_several_times_as_fast(files, wanted):
     alone = dict(wanted)
     follower = plan(alone).follower = Follower(plan(alone))
-    follower.follow = lambda source, data, header: None
+    follower.follow = lambda *_: None
     follower.missed = lambda data, header: None
     assert cost(with_pydicom, files) > 5 * cost(lambda path: read_file(path, alone), files)

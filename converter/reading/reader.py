@@ -125,9 +125,9 @@ def _read(source: Source, head: bytes, wanted: Wanted, limits: Limits) -> Read |
     findings: dict[str, None] = {}
     try:
         follower = None
-        if limits is DEFAULT:
+        if limits.wide:
             follower = what.follower or _follower(what)
-        followed = follower.follow(source, head, header) if follower is not None else None
+        followed = follower.follow(source, head, header, limits) if follower else None
         if isinstance(followed, Read):
             return followed
         if followed is None:
@@ -190,7 +190,7 @@ def _walk_on(
     try:
         walk(cursor, what, header, previous)
     except HandOver as signal:
-        _hand_over(cursor.source, signal, what, DEFAULT, header, findings, inflated=False)
+        _hand_over(cursor.source, signal, what, cursor.limits, header, findings, inflated=False)
 
 
 def _hand_over(

@@ -61,6 +61,11 @@ class Limits:
     walk: int = 256 * 1024 * 1024
     """Bytes that are looked at for elements of the data set itself."""
 
+    @property
+    def wide(self) -> bool:
+        """Whether nothing within one window of a walk can exceed them, so that traces and quick walks need not count."""
+        return self.header >= 1 << 20 and self.depth >= 8 and self.elements >= 1 << 17
+
 
 DEFAULT = Limits()
 

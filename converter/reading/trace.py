@@ -17,7 +17,7 @@ from converter.reading.alike import Alike
 from converter.reading.cursor import Cursor
 from converter.reading.encoding import SHORT, UNDEFINED
 from converter.reading.layout import BEGIN, Layout, layout_of
-from converter.reading.result import DEFAULT, HandOver, Read, Refused
+from converter.reading.result import HandOver, Limits, Read, Refused
 from converter.reading.start import MUST_STAY
 from converter.reading.walk import nested, whole
 
@@ -182,7 +182,9 @@ class Follower:
         self._failures = 0
         self._learning = Lock()
 
-    def follow(self, source: Source, data: bytes, header: Header) -> Followed | Read | None:
+    def follow(
+        self, source: Source, data: bytes, header: Header, limits: Limits
+    ) -> Followed | Read | None:
         """Follow the traces that hit last, from the first byte of the object.
 
         Parameters
@@ -192,6 +194,8 @@ class Follower:
             Its first bytes.
         header : Header
             Is filled; on a miss, or where all is given at once, it is empty.
+        limits : Limits
+            Of what is read beyond the first bytes.
         """
         if self._quiet:
             return None
@@ -204,7 +208,7 @@ class Follower:
             alike = program.alike
             followed = alike.read(source, data) if alike is not None else None
             if followed is None:
-                followed = _follow(program, source, data, header, self._what)
+                followed = _follow(program, source, data, header, self._what, limits)
             if followed is not None:
                 trace.hits += 1
                 if trace.hits == _GOOD:
@@ -264,7 +268,7 @@ class Follower:
 
 
 def _follow(
-    program: _Program, source: Source, data: bytes, header: Header, what: Plan
+    program: _Program, source: Source, data: bytes, header: Header, what: Plan, limits: Limits
 ) -> Followed | None:
     steps, kept, tail, pixels, last, explicit, alike = program
     spans: list[int] = []
@@ -283,7 +287,8 @@ def _follow(
                 length = int.from_bytes(data[at : at + 4], "little")  # noqa: PLW2901
                 at += 4
             elif way == _NESTED:
-                at = _nested(_cursor(source, data, at, explicit=explicit), header, tag, what)
+                cursor = _cursor(source, data, at, limits, explicit=explicit)
+                at = _nested(cursor, header, tag, what)
                 continue
             end = at + length
             spans += (at, end)
@@ -296,7 +301,8 @@ def _follow(
         return None
     at += len(tail)
     if not pixels:
-        return Followed(_cursor(source, data, at, explicit=explicit), last, truncated=False)
+        cursor = _cursor(source, data, at, limits, explicit=explicit)
+        return Followed(cursor, last, truncated=False)
     # the tail ends with the tag and VR of the pixel data: their length follows
     if at + 4 > len(data):
         return None
@@ -306,14 +312,14 @@ def _follow(
     if length != UNDEFINED:
         beyond = source.size is not None and at + 4 + length > source.size
         return _TRUNCATED if beyond else _COMPLETE
-    cursor = _cursor(source, data, at - (8 if explicit else 4), explicit=explicit)
+    cursor = _cursor(source, data, at - (8 if explicit else 4), limits, explicit=explicit)
     if not whole(cursor, header, pixels):
         return None
     return _TRUNCATED if cursor.findings else _COMPLETE
 
 
-def _cursor(source: Source, data: bytes, at: int, *, explicit: bool) -> Cursor:
-    cursor = Cursor(source, data, DEFAULT)
+def _cursor(source: Source, data: bytes, at: int, limits: Limits, *, explicit: bool) -> Cursor:
+    cursor = Cursor(source, data, limits)
     cursor.syntax(explicit=explicit, little=True)
     cursor.at = at
     return cursor

@@ -21,7 +21,7 @@ from converter.core.header import (
 )
 from converter.reading.encoding import LONG, SHORT, UNDEFINED, WIDTH, ZEROS
 from converter.reading.quick import NOTHING, Memos, items_at
-from converter.reading.result import DEFAULT, HandOver, Refused
+from converter.reading.result import HandOver, Refused
 
 if TYPE_CHECKING:
     from converter.reading.cursor import Cursor
@@ -185,7 +185,7 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
 def nested(cursor: Cursor, what: Plan, header: Header, tag: int) -> bool:
     """Keep or pass a sequence at hand the quick way, if it is one that can be."""
     inner = what.wanted.get(tag, NOTHING)
-    if inner is None or cursor.limits is not DEFAULT or not cursor.little:
+    if inner is None or not cursor.limits.wide or not cursor.little:
         return False
     explicit, memos = cursor.explicit, what.inner[cursor.explicit]
     if explicit and cursor.data[cursor.at + 4 : cursor.at + 6] != b"SQ":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.corpora import Place, instance, wrap
+from benchmarks.corpora import CT, Place, common, image, instance, wrap
 from converter.core.header import Unreadable
 from converter.reading import Read, read_bytes, read_file
 from converter.reading.reader import _read_source
@@ -42,8 +43,10 @@ KINDS = ["small", "single", "implicit", "private", "enhanced"]
 STRIDE = 11
 """Every byte is taken in the fuzz target (``tests/fuzz``)."""
 FLIPS = (1, 0x80, 0x20)
-UNLIKE_DEFAULT = Limits()
-"""The same bounds, for which no trace is kept: what walking gives."""
+NARROW = Limits(elements=1 << 16)
+"""Bounds for which no trace is followed and no sequence read the quick way: what walking gives."""
+LISTENER = Limits(header=1 << 20)
+"""Bounds that are tighter, but not too tight for a trace."""
 
 
 class Learned:
@@ -65,12 +68,12 @@ class Learned:
 
         self.follower.follow = counting
 
-    def read(self, data: bytes) -> Read | Unreadable:
-        return _read_source(Bytes(data), self.wanted, DEFAULT)
+    def read(self, data: bytes, limits: Limits = DEFAULT) -> Read | Unreadable:
+        return _read_source(Bytes(data), self.wanted, limits)
 
 
 def walked(data: bytes) -> Read | Unreadable:
-    return read_bytes(data, WANTED, limits=UNLIKE_DEFAULT)
+    return read_bytes(data, WANTED, limits=NARROW)
 
 
 def series(kind: str, count: int = 6, number: int = 1) -> list[bytes]:
@@ -87,6 +90,25 @@ def test_further_images_of_a_series_are_followed_and_read_as_walking_reads_them(
     for data in series(kind, 50, number)[30:]:
         assert learned.read(data) == walked(data)
     assert learned.hits >= 18
+
+
+def scheduled(index: int, *more: tuple[int, str, object]) -> bytes:
+    """An image whose sequence differs from that of the others."""
+    elements = common(Place(1, 1, 8), random.Random(1), CT, "CT")
+    steps = [[(0x00400009, "SH", "A" * index), *more]]
+    kept = [one for one in elements if one[0] != 0x00400275]
+    return wrap([*kept, (0x00400275, "SQ", steps), *image(24)])
+
+
+def test_bounds_hold_for_a_sequence_within_a_trace():
+    learned = Learned([scheduled(index) for index in range(20)])
+    assert learned.read(scheduled(30), LISTENER) == walked(scheduled(30))
+    assert learned.hits == 1
+    large = scheduled(30, (0x00400FFF, "UN", bytes(1 << 20)))
+    assert isinstance(learned.read(large), Read)
+    refused = learned.read(large, LISTENER)
+    assert isinstance(refused, Unreadable)
+    assert refused.reason == "header-limit"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -16,15 +16,16 @@ import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
-from zoneinfo import ZoneInfo
 
 import msgspec
 
+from converter.core.text import charsets
+from converter.core.times import is_zone
 from converter.errors import ConfigurationError, Fault, MappingError
 from converter.settings import Config, IdentitySettings, parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 __all__ = [
     "Loaded",
@@ -284,12 +285,35 @@ def _no_secret(key: Key, path: Path, faults: list[Fault]) -> None:
 
 
 def _consistent(found: Found) -> Iterable[Fault]:
-    zone, origin = found.get(("site", "timezone"), ("", ""))
-    if zone:
-        try:
-            ZoneInfo(zone)
-        except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
-            yield Fault(origin, "site.timezone", "is no IANA time zone such as Europe/London")
+    for key, (value, origin) in found.items():
+        of_peer = len(key) == 4 and key[:2] == ("listen", "peers")
+        check = _ASSUMPTIONS.get(key[-1])
+        if check and value and (of_peer or key[:-1] == ("site",)) and (fault := check(value)):
+            yield Fault(origin, _dotted(key), fault)
+
+
+def _zone_fault(zone: str) -> str:
+    return "" if is_zone(zone) else "is no IANA time zone such as Europe/London"
+
+
+def _charset_fault(terms: str) -> str:
+    if terms.isascii() and charsets(terms.encode()).state == "declared":
+        return ""
+    return "is no SpecificCharacterSet such as ISO_IR 100"
+
+
+def _issuer_fault(issuer: str) -> str:
+    if issuer.isascii() and issuer.isprintable() and issuer == issuer.strip() and len(issuer) <= 64:
+        return "" if "\\" not in issuer else "holds a backslash, which separates values in DICOM"
+    return "is no IssuerOfPatientID: at most 64 characters of ASCII, no blanks around them"
+
+
+_ASSUMPTIONS: Mapping[str, Callable[[str], str]] = {
+    "timezone": _zone_fault,
+    "charset": _charset_fault,
+    "issuer": _issuer_fault,
+}
+"""What is assumed where an object states nothing, of the site or of a sender: a fault in it, or empty."""
 
 
 def _identity_key(identity: IdentitySettings) -> str:

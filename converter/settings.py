@@ -146,6 +146,12 @@ class PeerSettings(_Settings, frozen=True):
     """Common name or DNS name of the certificate that these titles need (mutual TLS)."""
     authoritative: bool = False
     """Whether a PatientID of this sender ends a conflict of patients without an operator."""
+    timezone: str = ""
+    """IANA zone of its objects that state no offset; empty: the site's."""
+    charset: str = ""
+    """SpecificCharacterSet of its objects that state none; empty: the site's."""
+    issuer: str = ""
+    """IssuerOfPatientID of its objects that state none; its system stands in ``[site.patient.issuers]``."""
 
 
 class ListenSettings(_Settings, frozen=True):

@@ -95,6 +95,15 @@ def test_all_faults_are_told_at_once_with_the_nearest_name(tmp_path):
         timezone = "Europe/Londn"
         identity_key = "0123456789abcdef"
         patient = 3
+        charset = "latin-1"
+        [listen.peers.ct1]
+        timezone = "London"
+        charset = "ISO_IR 100, ISO_IR 101"
+        issuer = "A\\\\B"
+        [listen.peers.ct2]
+        timezone = "Europe/London"
+        charset = "ISO 2022 IR 6\\\\ISO 2022 IR 87"
+        issuer = "HOSPITAL B"
         [site.patient.issuers."A.B"]
         sistem = "x"
         """.replace("patient = 3\n", ""),
@@ -119,6 +128,10 @@ def test_all_faults_are_told_at_once_with_the_nearest_name(tmp_path):
         "environment DCM2FHIR_SITE__PATIENT__ISSUERS: site.patient.issuers: is a table, not a single value; set it in a configuration file",
         "command line: convert.patient: must be one of resource, reference, logical, contained",
         "site.timezone: is no IANA time zone such as Europe/London",
+        "site.charset: is no SpecificCharacterSet such as ISO_IR 100",
+        "listen.peers.ct1.timezone: is no IANA time zone such as Europe/London",
+        "listen.peers.ct1.charset: is no SpecificCharacterSet such as ISO_IR 100",
+        "listen.peers.ct1.issuer: holds a backslash, which separates values in DICOM",
     ]
 
 

@@ -225,6 +225,9 @@ TEMPLATE = """\
 # addresses = ["10.1.2.3"]            # that these titles may come from; empty: any that may connect
 # certificate = "ct1.hospital.example"  # name in the certificate that these titles need (mutual TLS)
 # authoritative = false               # its PatientID ends a conflict of patients without an operator
+# timezone = "Europe/Lisbon"          # of its objects that state no offset; empty: that of [site]
+# charset = "ISO_IR 100"              # of its objects that state none; empty: that of [site]
+# issuer = "HOSPITAL-B"               # IssuerOfPatientID of its objects that state none: see [site.patient.issuers]
 
 [log]
 # format = "text"                     # text, json

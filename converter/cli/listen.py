@@ -307,7 +307,16 @@ def daemon_settings(loaded: Loaded) -> DaemonSettings:
 
     held = loaded.config.listen
     peers = tuple(
-        Peer(name, peer.ae_titles, peer.addresses, peer.certificate, peer.authoritative)
+        Peer(
+            name,
+            tuple(title.strip() for title in peer.ae_titles),
+            peer.addresses,
+            peer.certificate,
+            peer.authoritative,
+            peer.timezone,
+            peer.charset,
+            peer.issuer,
+        )
         for name, peer in sorted(held.peers.items())
     )
     networks([*held.allow_ip, *(address for peer in peers for address in peer.addresses)])

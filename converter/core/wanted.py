@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from converter.core import dictionary, notices
+from converter.core import dictionary, notices, rejection
 from converter.core.header import (
+    ASSUMED_CHARSET,
+    ASSUMED_ZONE,
     SERIES_INSTANCE_UID,
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
@@ -17,10 +19,10 @@ from converter.core.header import (
     Wanted,
     merge_wanted,
 )
-from converter.core.rules import Node, Rule, Source
+from converter.core.rules import Node, Rule, RuleSet, Source
 from converter.core.transforms import SEQUENCE_NEEDS, TRANSFORMS, Transform
 
-__all__ = ["reach", "wanted"]
+__all__ = ["assuming", "reach", "wanted"]
 
 MODALITY = 0x00080060
 
@@ -82,6 +84,23 @@ def reach(resources: Mapping[str, Node]) -> dict[str, Node]:
         return replace(node, rule=rule, children=tuple(widened(child) for child in node.children))
 
     return {name: widened(node) for name, node in resources.items()}
+
+
+_ASSUMED = ((SPECIFIC_CHARACTER_SET, ASSUMED_CHARSET), (TIMEZONE_OFFSET_FROM_UTC, ASSUMED_ZONE))
+
+
+def assuming(rules: RuleSet) -> RuleSet:
+    """Let rules depend on what is assumed of the sender of each instance, for who knows senders (the daemon)."""
+
+    def widened(node: Node) -> Node:
+        rule = node.rule
+        if rule is not None:
+            more = [assumed for stated, assumed in _ASSUMED if stated in rule.tags]
+            rule = replace(rule, tags=tuple(sorted({*rule.tags, *more})))
+        return replace(node, rule=rule, children=tuple(widened(child) for child in node.children))
+
+    resources = {name: widened(node) for name, node in rules.resources.items()}
+    return replace(rules, resources=resources, memo={})
 
 
 def _carries(rule: Rule) -> bool:
@@ -149,6 +168,7 @@ def wanted(resources: Mapping[str, Node]) -> Wanted:
         for keyword in notices.KEYWORDS
         for tag in _tags(keyword)
     ]
+    several.append(_keywords(rejection.NEEDS))
     for node in resources.values():
         several += _of(_all(node), resources)
     return merge_wanted(*several)

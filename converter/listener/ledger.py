@@ -152,7 +152,7 @@ class Ledger:
                 kind, before = self._put(db, epoch, one)
                 counts[kind] += 1
                 if kind in {"new", "changed"}:
-                    touched.setdefault(one.study_instance_uid, set()).add(one.calling)
+                    touched.setdefault(one.study_instance_uid, set()).add(one.peer)
                 if kind == "changed":
                     after = digest(one.header).hex()
                     replaced.append((one.study_instance_uid, before.hex(), after))

@@ -53,6 +53,10 @@ class Peer(msgspec.Struct, frozen=True):
     """Common name, or DNS name among the alternative names, of the certificate that these titles need."""
     authoritative: bool = False
     """Whether a PatientID of this sender ends a conflict without an operator."""
+    timezone: str = ""
+    charset: str = ""
+    issuer: str = ""
+    """What is assumed of an object of this sender that states none."""
 
 
 class Rejection(NamedTuple):
@@ -114,22 +118,27 @@ class Policy(msgspec.Struct, frozen=True):
         called, calling = called.strip(), calling.strip()
         if self.require_called and called != self.ae_title.strip():
             return CALLED
-        named = [peer for peer in self.peers if calling in peer.ae_titles]
+        if any(calling in peer.ae_titles for peer in self.peers):
+            return None if self.peer(calling, address, names) else CALLING
         allowed = {title.strip() for title in self.calling}
-        if not named:
-            titled = any(peer.ae_titles for peer in self.peers)
-            return CALLING if calling not in allowed and (allowed or titled) else None
-        for peer in named:
+        titled = any(peer.ae_titles for peer in self.peers)
+        return CALLING if calling not in allowed and (allowed or titled) else None
+
+    def peer(self, calling: str, address: str, names: Sequence[str] | None) -> str:
+        """Name of the peer that a sender is: the first whose title, address and certificate it has; or empty."""
+        for peer in self.peers:
+            if calling.strip() not in peer.ae_titles:
+                continue
             if peer.addresses and not _within(address, networks(peer.addresses)):
                 continue
             if peer.certificate and peer.certificate not in (names or ()):
                 continue
-            return None
-        return CALLING
+            return peer.name
+        return ""
 
-    def authoritative(self, calling: str) -> bool:
-        """Whether a sender's PatientID is believed over others."""
-        return any(p.authoritative for p in self.peers if calling.strip() in p.ae_titles)
+    def authoritative(self, name: str) -> bool:
+        """Whether the PatientID of a peer is believed over others."""
+        return any(peer.authoritative for peer in self.peers if peer.name == name)
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:

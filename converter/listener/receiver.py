@@ -165,15 +165,11 @@ class Receiver:
         rejection: Rejection | None
         try:
             connection.calling = str(request.calling_ae_title).strip()
+            shown = certificate_names(arrival.certificate)
+            sender = (connection.calling, connection.address, shown)
+            connection.peer = policy.peer(*sender)
             rejection = (
-                FULL
-                if arrival.over
-                else policy.rejects(
-                    str(request.called_ae_title),
-                    connection.calling,
-                    connection.address,
-                    certificate_names(arrival.certificate),
-                )
+                FULL if arrival.over else policy.rejects(str(request.called_ae_title), *sender)
             )
             if rejection is None:
                 contexts = acceptable(
@@ -213,6 +209,7 @@ class Receiver:
             ended, self._ended = self._ended, []
             held = list(self._open.values())
             counts = {f"cstore.{name}": n for name, n in self._storer.statuses.items()}
+            counts.update({f"duration.{name}": n for name, n in self._storer.durations.items()})
             counts.update(self._counts)
             counts["bytes"] = self._bytes + sum(stream.received for _, stream in held)
         if self._journal is not None:

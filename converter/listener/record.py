@@ -21,6 +21,8 @@ class Received(msgspec.Struct, array_like=True, gc=False):
     sop_instance_uid: str
     findings: list[str]
     header: dict[int, bytes]
+    peer: str = ""
+    """Name of the sender's section in the configuration, if it has one."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

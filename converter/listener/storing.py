@@ -36,6 +36,8 @@ class Connection:
     number: int
     address: str
     calling: str = ""
+    peer: str = ""
+    """Its name in the configuration."""
     study: str = ""
     """Study of the object that arrives now, or came last."""
     established: bool = False
@@ -200,6 +202,7 @@ class Storer:
                 read.sop_instance_uid,
                 list(read.findings),
                 read.header,
+                connection.peer,
             )
         )
         if len(payload) > MAX_RECORD:

@@ -38,7 +38,7 @@ class Writer:
     changed : callable
         Told of each study that changed, with its state and its last connections: ``(study, state)``.
     authoritative : callable
-        Whether a sender (AE title) ends a conflict of patients.
+        Whether a peer (by its name) ends a conflict of patients.
     clock : callable
         Seconds since 1970.
     """
@@ -102,7 +102,7 @@ class Writer:
         return len(batch)
 
     def _take(self, batch: list[tuple[int, Received]]) -> None:
-        senders = {one.calling for _, one in batch}
+        senders = {one.peer for _, one in batch}
         believed = {name for name in senders if self._authoritative(name)}
         done = self._ledger.ingest(batch, self._clock(), believed)
         self.counts.update(done.counts)

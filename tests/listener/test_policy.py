@@ -97,10 +97,20 @@ def test_a_named_peer_is_bound_to_its_certificate():
     assert policy.rejects("X", "MR1", "::1", None) is None
 
 
-def test_authority_goes_by_title():
-    policy = Policy(peers=(Peer("ris", ("RIS",), authoritative=True),))
-    assert policy.authoritative("RIS ")
-    assert not policy.authoritative("CT1")
+def test_authority_goes_by_peer():
+    policy = Policy(
+        peers=(
+            Peer("ris", ("RIS",), ("10.1.0.0/16",), authoritative=True),
+            Peer("ris-of-others", ("RIS",)),
+        )
+    )
+    assert policy.peer("RIS ", "10.1.2.3", None) == "ris"
+    assert policy.authoritative("ris")
+    # the same title from elsewhere is another sender
+    assert policy.peer("RIS", "10.2.2.3", None) == "ris-of-others"
+    assert not policy.authoritative("ris-of-others")
+    assert policy.peer("CT1", "10.1.2.3", None) == ""
+    assert not policy.authoritative("")
 
 
 @pytest.mark.parametrize(

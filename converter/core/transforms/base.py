@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from converter.core import dictionary
-from converter.core.header import SPECIFIC_CHARACTER_SET, Header, items
+from converter.core.header import (
+    ASSUMED_CHARSET,
+    ASSUMED_ZONE,
+    SPECIFIC_CHARACTER_SET,
+    Header,
+    items,
+)
 from converter.core.issues import Issue, Severity
 from converter.core.text import MISSING, Charset, charset_of
 from converter.core.values import strings
@@ -127,7 +133,7 @@ class View:
             value,
             dictionary.vr_of(tag),
             self.charset,
-            default=self._call.site.charset,
+            default=self._call.default_charset,
             keep_empty=keep_empty,
         )
         self._call.found(decoded.findings, keyword)
@@ -174,6 +180,18 @@ class Call:
         self.top = View(header, self)
         self.view = self.top
         self.keyword = ""
+
+    @property
+    def default_charset(self) -> str:
+        """SpecificCharacterSet to assume where none is stated: the sender's, else the site's."""
+        assumed = self.top.header.get(ASSUMED_CHARSET)
+        return assumed.decode("latin_1") if assumed else self.site.charset
+
+    @property
+    def default_zone(self) -> str:
+        """IANA zone to assume where no offset is stated: the sender's, else the site's."""
+        assumed = self.top.header.get(ASSUMED_ZONE)
+        return assumed.decode("latin_1") if assumed else self.site.timezone
 
     def at(self, source: Source) -> list[View]:
         """Datasets that hold the last attribute of a dotted source: one for a plain keyword."""

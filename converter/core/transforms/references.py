@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from converter.core.dictionary import tag_of
-from converter.core.header import Header
+from converter.core.header import (
+    ASSUMED_CHARSET,
+    ASSUMED_ZONE,
+    TIMEZONE_OFFSET_FROM_UTC,
+    Header,
+)
 from converter.core.transforms.base import Absent, Call, Ref, View, transform
 from converter.core.transforms.codes import CODE_ITEM, DCM, SCHEMES
 from converter.core.transforms.identifiers import (
@@ -76,9 +81,8 @@ def _order(call: Call, item: View) -> Ref | None:
     if identifier is None:
         return None
     header: Header = item.alone()
-    for keyword in ("TimezoneOffsetFromUTC", *SCHEMES):
+    for tag in (ASSUMED_CHARSET, ASSUMED_ZONE, TIMEZONE_OFFSET_FROM_UTC, *map(tag_of, SCHEMES)):
         # said once for the whole object, its request items included
-        tag = tag_of(keyword) or 0
         if tag in call.top.header:
             header[tag] = call.top.header[tag]
     system, value = identifier.get("system", ""), identifier["value"]

@@ -90,7 +90,7 @@ def date_time(call: Call) -> str | None:
     raw = call.view.raw(call.keyword)
     if raw is None:
         return None
-    offset, zone = call.top.raw("TimezoneOffsetFromUTC"), call.site.timezone
+    offset, zone = call.top.raw("TimezoneOffsetFromUTC"), call.default_zone
     keep = call.site.keep_fractions
     keyword = call.other("TM")
     if call.source is not None and call.source.vr == "DT":

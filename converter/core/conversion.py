@@ -35,6 +35,10 @@ class Conversion:
     """Elements that an option left out although the study has them."""
     series: int = 0
     instances: int = 0
+    tombstones: tuple[str, ...] = ()
+    """UIDs to take from what stands elsewhere of the study (`converter.core.rejection`)."""
+    withdrawn: str = ""
+    """Why nothing is listed any more, a reason code; the resource then only takes back what was published."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ from converter.core.header import SOP_INSTANCE_UID
 from converter.core.issues import Issue, gather
 from converter.core.notices import notices
 from converter.core.patient import conflict
+from converter.core.rejection import reject, withdrawn
 from converter.core.rules import Node, Rule, RuleSet
 from converter.core.study import Instance, Series, Study
-from converter.core.telling import held_back
+from converter.core.telling import held_back, left_out
 from converter.core.transforms import Absent, Ref
 
 __all__ = ["Conversion", "Explanation", "Options", "convert", "explain"]
@@ -323,8 +324,12 @@ def convert(
             series=len(study.series),
             instances=study.count,
         )
+    rejections = reject(study, rules.site.rejection_notes)
+    study = rejections.live if rejections.live.series else study
     builder = _StudyBuilder(study, rules, options, trace)
     resource = builder.study_resource()
+    if study is not rejections.live:
+        return withdrawn(rejections, resource, builder.companions)
     builder.issues += notices(study)
     dropped: tuple[str, ...] = ()
     if not builder.lists_instances():
@@ -345,10 +350,11 @@ def convert(
         "failed" if resource is None else "converted",
         resource,
         builder.companions,
-        gather([*study.issues, *builder.issues]),
+        gather([*study.issues, *rejections.issues, *builder.issues]),
         dropped,
         len(study.series),
         study.count,
+        rejections.tombstones,
     )
 
 
@@ -363,6 +369,7 @@ def explain(study: Study, rules: RuleSet, options: Options | None = None) -> lis
     if conversion.state == "conflict":
         held = next(one for one in conversion.issues if one.code == "patient-conflict")
         return held_back(study, held)
+    found += left_out(study, reject(study, rules.site.rejection_notes))
     told = {_plain_path(one.path) for one in found}
     for profile in rules.profiles:
         for path in profile.populated:

@@ -11,6 +11,7 @@ from typing import Literal
 from converter.core.check_reasons import CHECKS
 from converter.core.delivery_reasons import NOT_LINKED, UNDELIVERED
 from converter.core.encoding_reasons import ENCODINGS
+from converter.core.rejection_reasons import REJECTIONS
 
 __all__ = ["REASONS", "Reason"]
 
@@ -176,6 +177,12 @@ REASONS: dict[str, Reason] = {
         "Say whose study it is: `dcm2fhir studies resolve`.",
     ),
     "excluded": Reason("held", False, "An operator excluded it.", "`dcm2fhir studies include`."),
+    "rejected": Reason(
+        "held",
+        False,
+        "Rejection notes leave nothing of the study, and nothing of it stands at the destination: nothing is written.",
+        "Nothing.",
+    ),
     "subject-mismatch": Reason(
         "held",
         True,
@@ -204,6 +211,8 @@ REASONS: dict[str, Reason] = {
     **{code: Reason("held", True, *row) for code, row in UNDELIVERED.items()},
     # findings about values and encodings
     **{code: Reason("finding", False, *row) for code, row in ENCODINGS.items()},
+    # rejection notes
+    **{code: Reason("finding", False, *row) for code, row in REJECTIONS.items()},
     # what the mapping finds
     "values-differ": Reason(
         "finding",

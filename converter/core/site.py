@@ -18,6 +18,7 @@ __all__ = [
     "IdentifierSystem",
     "OrganizationSettings",
     "PatientSettings",
+    "RejectionSettings",
     "Site",
 ]
 
@@ -99,6 +100,26 @@ class OrganizationSettings(_Settings, frozen=True):
     name: str = ""
 
 
+class RejectionSettings(_Settings, frozen=True):
+    """``[site.rejection_notes]``: what a rejection note does, by its title.
+
+    ``apply``: neither the note nor what it names is listed. ``ignore``: both are, as any instance.
+    """
+
+    safety: Literal["apply", "ignore"] = "apply"
+    """Rejected for Patient Safety Reasons (113037, DCM)."""
+    worklist: Literal["apply", "ignore"] = "apply"
+    """Incorrect Modality Worklist Entry (113038, DCM)."""
+    quality: Literal["apply", "ignore"] = "apply"
+    """Rejected for Quality Reasons (113001, DCM)."""
+    retention: Literal["apply", "ignore"] = "apply"
+    """Data Retention Policy Expired (113039, DCM)."""
+
+    def applies(self, name: str) -> bool:
+        """Whether notes of a title are applied."""
+        return bool(getattr(self, name) == "apply")
+
+
 class Site(_Settings, frozen=True):
     """``[site]``."""
 
@@ -115,6 +136,7 @@ class Site(_Settings, frozen=True):
     encounter: EncounterSettings = EncounterSettings()
     endpoint: EndpointSettings = EndpointSettings()
     organization: OrganizationSettings = OrganizationSettings()
+    rejection_notes: RejectionSettings = RejectionSettings()
     practitioner_systems: dict[str, str] = {}
     """Coding scheme of a person's identification code (0040,1101) to identifier system."""
     order_systems: dict[str, str] = {}

@@ -9,16 +9,18 @@ import orjson
 from converter.core.conversion import Explanation
 from converter.core.dictionary import tag_of
 from converter.core.evaluate import Agreed, plain
+from converter.core.rejection import EVIDENCE, TITLES
 from converter.core.transforms import TRANSFORMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from converter.core.issues import Issue
+    from converter.core.rejection import Rejections
     from converter.core.rules import Rule
     from converter.core.study import Series, Study
 
-__all__ = ["explanation", "held_back"]
+__all__ = ["explanation", "held_back", "left_out"]
 
 
 def explanation(
@@ -70,6 +72,22 @@ def held_back(study: Study, issue: Issue) -> list[Explanation]:
         Explanation("ImagingStudy", "", "", (issue.keyword,), file, "", reason)
         for file in files or [""]
     ]
+
+
+def left_out(study: Study, rejections: Rejections) -> list[Explanation]:
+    """Tell which instances are rejected, once for each series and note."""
+    found = []
+    for series in study.series:
+        counts: dict[str, int] = {}
+        for instance in series.instances:
+            for note in rejections.by.get(instance.uid, ()):
+                counts[note.uid] = counts.get(note.uid, 0) + 1
+        for note in (note for note in rejections.notes if note.uid in counts):
+            reason = f"rejected-{TITLES[note.title]} by the note {note.uid}, instances: {counts[note.uid]}"
+            path = f"ImagingStudy.series.where(uid='{series.uid}').instance"
+            source = note.instance.row.source
+            found.append(Explanation(path, "", "", (EVIDENCE,), source, "", reason))
+    return found
 
 
 def _given(rule: Rule, agreed: Agreed) -> list[str]:

@@ -46,6 +46,7 @@ class DaemonDelivery:
         """See `converter.listener.publisher.Delivery.run`."""
         for name in self._names:
             store.outbox.configure(name, self._kept)
+        store.outbox.reclaim()  # a daemon has its state alone: what was on its way is on nobody's
         sender = self._destinations.sender(store, lambda _row, _delivery: None)
         while not stop():
             sender.run(stop=stop)

@@ -46,6 +46,7 @@ class Target:
     def begin(self, outbox: Outbox, workers: int) -> None:
         """Take up what is remembered of the destination."""
         self.outbox = outbox
+        self.flying = 0
         self.limit = self.most = self.limit or workers
         # whoever starts a sender has looked at what was wrong: one probe at once
         self.outlet = outbox.outlet(self.name)._replace(probe_at=0.0)

@@ -117,7 +117,9 @@ class Board:
             reasons.append("no-receiver")
         if self._free() < self._reserve:
             reasons.append("disk-reserve")
-        if not self._writable():
+        with self._lock:
+            failing = any(held.get("journal.failing") for held in self._receivers.values())
+        if failing or not self._writable():
             reasons.append("journal-not-writable")
         with self._lock:
             reasons += [f"{part}: {fault}" for part, fault in self._faults.items() if fault]

@@ -368,7 +368,12 @@ class Daemon:
         ledger = Ledger(self._settings.state)
         store = RoundStore(self._settings.state, ledger)
         try:
-            self._delivery.run(store, self._stopping.is_set)
+            while not self._stopping.is_set():
+                try:
+                    self._delivery.run(store, self._stopping.is_set)
+                except StoreError as error:
+                    logger.error("studies cannot be delivered now: %s", error)  # noqa: TRY400
+                    self._stopping.wait(1.0)
         finally:
             store.close()
             ledger.close()

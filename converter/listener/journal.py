@@ -17,6 +17,7 @@ import os
 import re
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 from threading import Condition
 from typing import Protocol
@@ -38,6 +39,8 @@ MAX_RECORD = 16 << 20
 SEGMENT = 8 << 20
 RETRY = 0.5
 """Seconds after a failure in which no new segment is tried: a full disk is not asked once an image."""
+HEAL = 2.0
+"""Seconds after which one is tried although nobody sends."""
 _MAGIC = b"D2FJ\x01\0\0\0"
 _HEADER = struct.Struct("<8sQ")
 HEADER = _HEADER.size
@@ -148,6 +151,8 @@ class Journal:
         self._changed = Condition()
         self._segment: _Segment | None = None
         self._retry_at = 0.0
+        self.failing = False
+        """Whether the last thing that was tried failed: what comes next may well be refused."""
         self.records = 0
         self.syncs = 0
         self.failures = 0
@@ -246,6 +251,7 @@ class Journal:
             sync_folder(self.folder)
         except (OSError, JournalError) as error:
             self.failures += 1
+            self.failing = True
             self._retry_at = time.monotonic() + RETRY
             if descriptor >= 0:
                 os.close(descriptor)
@@ -253,6 +259,7 @@ class Journal:
             (self.folder / name).unlink(missing_ok=True)
             raise JournalError("No new segment of the journal can be made.") from error
         self._next += 1
+        self.failing = False
         return _Segment(self._next - 1, descriptor, size)
 
     def _write_all(self, descriptor: int, data: bytes, offset: int) -> int:
@@ -268,12 +275,20 @@ class Journal:
         """Close a segment for good; its number is used up, so that its reader knows that it is finished."""
         segment.failed = True
         self.failures += 1
+        self.failing = True
         self._retry_at = time.monotonic() + RETRY
         if self._segment is segment:
             self._segment = None
         if not segment.syncing:
             segment.release()
         self._changed.notify_all()
+
+    def heal(self) -> None:
+        """After a failure, try a new segment: who is told that nothing is taken sends nothing that would try it."""
+        with self._changed:
+            if self.failing and time.monotonic() >= self._retry_at + HEAL:
+                with suppress(JournalError):
+                    self._room(0)
 
     def backlog(self) -> int:
         """Bytes of segments that nobody has taken in yet, the one in use left out."""

@@ -213,6 +213,8 @@ class Receiver:
             counts.update(self._counts)
             counts["bytes"] = self._bytes + sum(stream.received for _, stream in held)
         if self._journal is not None:
+            self._journal.heal()
+            counts["journal.failing"] = int(self._journal.failing)
             counts["journal.records"] = self._journal.records
             counts["journal.syncs"] = self._journal.syncs
             counts["journal.failures"] = self._journal.failures

@@ -336,6 +336,26 @@ def test_after_a_failure_the_disk_is_not_asked_once_an_image(folder):
     journal.close()
 
 
+def test_after_a_failure_it_heals_although_nobody_appends(folder, monkeypatch):
+    monkeypatch.setattr("converter.listener.journal.RETRY", 0.0)
+    monkeypatch.setattr("converter.listener.journal.HEAL", 0.0)
+    disk = Disk()
+    journal = Journal(folder, 1, system=disk)
+    journal.heal()
+    assert disk.calls == [], "nothing has failed"
+    disk.fail_write = errno.EIO
+    with pytest.raises(JournalError):
+        journal.append(b"a")
+    journal.heal()
+    assert journal.failing
+    disk.fail_write = 0
+    journal.heal()
+    assert not journal.failing
+    journal.append(b"good again")
+    journal.close()
+    assert payloads(folder) == [b"good again"]
+
+
 def test_the_backlog_counts_finished_segments(folder):
     journal = Journal(folder, 1, segment_size=256)
     journal.append(b"x" * 200)

@@ -33,6 +33,9 @@ _BIG_LONG: Final = Struct(">I").unpack_from
 _GROWTH: Final = 65536
 _MOST: Final = 1024 * 1024
 SQ: Final = b"SQ"
+EVIDENCE: Final = 0x0040A375
+"""Current Requested Procedure Evidence Sequence of key objects and reports: as long as their study is large."""
+EVIDENCE_LIMIT: Final = 1 << 20
 
 
 class Cursor:
@@ -43,7 +46,7 @@ class Cursor:
 
     __slots__ = (
         "at", "base", "chunk", "data", "explicit", "findings", "left", "limits", "little", "source",
-        "unpack", "unpack_long", "unpack_short",
+        "unpack", "unpack_long", "unpack_short", "until",
     )  # fmt: skip
 
     def __init__(self, source: Source, data: bytes, limits: Limits) -> None:
@@ -55,6 +58,8 @@ class Cursor:
         self.chunk = limits.first
         self.left = limits.elements
         self.findings: dict[str, None] = {}
+        self.until = 0
+        """Offset beyond which a sequence is passed, with a finding; 0: it is refused beyond its limit."""
         self.syntax(explicit=True, little=True)
 
     def syntax(self, *, explicit: bool, little: bool) -> None:
@@ -163,7 +168,9 @@ class Cursor:
         if vr == b"UN" and not self.little:
             raise HandOver  # the width of its numbers is in the dictionary
         if inner is not None and (vr == SQ or not self.explicit):
+            self.until = self.offset + EVIDENCE_LIMIT if tag == EVIDENCE else self.until
             header[tag] = pack_items(self.sequence(length, inner, depth))
+            self.until = 0 if tag == EVIDENCE else self.until
         elif inner is None and vr != SQ and length != UNDEFINED:
             value = self.take(length)
             header[tag] = value if self.little or vr not in WIDTH else little_endian(value, vr)
@@ -198,7 +205,10 @@ class Cursor:
             whole = self.source.size
             if whole is not None and end > whole:
                 raise Refused("truncated-header")
-            if length > self.limits.header and wanted is not None:
+            if self.until and end > self.until:
+                self.findings["evidence-too-large"] = None
+                wanted = None
+            elif length > self.limits.header and wanted is not None:
                 raise Refused("header-limit")
         start = self.offset
         while end is None or self.offset < end:
@@ -218,7 +228,11 @@ class Cursor:
             if wanted is None:
                 continue
             items.append(item)
-            if self.offset - start > self.limits.header:
+            if self.until:
+                if self.offset > self.until:
+                    self.findings["evidence-too-large"] = None
+                    wanted, items = None, []
+            elif self.offset - start > self.limits.header:
                 raise Refused("header-limit")
         if end is not None and self.offset != end:
             raise HandOver

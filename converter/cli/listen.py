@@ -284,10 +284,13 @@ def listen(state: State, /, config_file: str | None, **given: Any) -> int:
 
 def _request(loaded: Loaded, stack: ExitStack) -> Request:
     from converter.cli.running import _request as request_of
+    from converter.core.wanted import assuming
     from converter.sinks import FileSink
 
     settings = loaded.config.convert
     made = replace(request_of(loaded, [], {}, stack, dry_run=True), jobs=1, prune=False)
+    if any(peer.timezone or peer.charset for peer in loaded.config.listen.peers.values()):
+        made = replace(made, rules=assuming(made.rules))
     if not settings.output:
         return made
     folder = Path(settings.output)

@@ -6,8 +6,8 @@ __all__ = ["ENCODINGS"]
 
 ENCODINGS: dict[str, tuple[str, str]] = {
     "charset-missing": (
-        "Text beyond ASCII in an object that states no character set; read as the site's, as UTF-8 or as Latin-1.",
-        "Set site.charset, or repair the object at its source.",
+        "Text beyond ASCII in an object that states no character set; read as its sender's or the site's, as UTF-8 or as Latin-1.",
+        "Set site.charset, or charset of the peer in [listen.peers], or repair the object at its source.",
     ),
     "charset-unknown": (
         "The stated character set is no DICOM term, or does not allow the bytes that stand there.",
@@ -39,7 +39,7 @@ ENCODINGS: dict[str, tuple[str, str]] = {
     ),
     "no-time-zone": (
         "A time was left out because nothing tells its offset from UTC.",
-        "Set site.timezone.",
+        "Set site.timezone, or timezone of the peer in [listen.peers].",
     ),
     "offset-malformed": (
         "TimezoneOffsetFromUTC (0008,0201) is no offset and was not used.",
@@ -72,6 +72,14 @@ ENCODINGS: dict[str, tuple[str, str]] = {
     "malformed-sequence": (
         "What stands within a sequence breaks DICOM's encoding rules and was left out.",
         "Repair the object at its source.",
+    ),
+    "tags-not-kept": (
+        "The object was received before the mapping read some of the attributes that it reads now, and these were not kept of it.",
+        "Have the study sent again; dcm2fhir mappings check --state names the rules. With listen --keep-headers the next change needs no resend.",
+    ),
+    "header-not-kept": (
+        "The whole header of the object is larger than --keep-headers keeps; only what the mapping reads was kept.",
+        "Nothing; after a change of the mapping that reads more, have the study sent again.",
     ),
     "wrong-vr": (
         "An attribute stands as something that it cannot be (a text as a sequence, say) and was left out.",

@@ -18,6 +18,7 @@ from converter.listener.control import ReceiverSettings, State, unflat
 from converter.listener.fastpath import Bounds, DataSet, FastPath
 from converter.listener.gate import Arrival, Gate
 from converter.listener.journal import Journal
+from converter.listener.origins import TagSet
 from converter.listener.policy import FULL, VERIFICATION, Rejection, acceptable, certificate_names
 from converter.listener.status import Answer
 from converter.listener.storing import Connection, Guard, Storer, Whole
@@ -67,7 +68,8 @@ class Receiver:
             settings.backlog_limit,
         )
         self._journal = journal
-        self._storer = Storer(journal, wanted, guard, settings.success)
+        tags = TagSet.of(wanted)
+        self._storer = Storer(journal, wanted, guard, settings.success, tags.version)
         self._ae = AE(settings.policy.ae_title)
         self._ae.maximum_pdu_size = settings.max_pdu
         self._ae.acse_timeout = settings.acse_timeout

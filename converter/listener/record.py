@@ -23,6 +23,10 @@ class Received(msgspec.Struct, array_like=True, gc=False):
     header: dict[int, bytes]
     peer: str = ""
     """Name of the sender's section in the configuration, if it has one."""
+    tag_set: str = ""
+    """Which tags the header was taken by (`converter.listener.origins.TagSet`)."""
+    kept: bytes = b""
+    """The whole header up to the pixel data as a file (PS3.10), compressed; empty where that is not kept."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

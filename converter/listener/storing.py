@@ -146,6 +146,8 @@ class Storer:
     wanted: Wanted
     guard: Guard
     success: str = "success"
+    tag_set: str = ""
+    """Name of `wanted`."""
     statuses: Counter[str] = field(default_factory=Counter)
 
     def store(
@@ -203,6 +205,7 @@ class Storer:
                 list(read.findings),
                 read.header,
                 connection.peer,
+                self.tag_set,
             )
         )
         if len(payload) > MAX_RECORD:

@@ -19,6 +19,7 @@ RANKS = {
     "": 0,  # converter itself: the version
     "core": 1,
     "data": 2,
+    "forks": 0,
     "fhir": 2,
     "mapping": 2,
     "reading": 2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -53,6 +54,12 @@ def catching_signals(stop: Stop) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _start_method() -> str:
+    """How workers start: forked they need not import and load all anew, which other threads would make unsafe."""
+    alone = sys.platform == "linux" and threading.active_count() == 1
+    return "fork" if alone else "spawn"
 
 
 def _begin_worker(setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:
@@ -111,7 +118,7 @@ class Pool(Generic[T, R]):
     def _executor(self, jobs: int) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
             jobs,
-            mp_context=get_context("spawn"),
+            mp_context=get_context(_start_method()),
             initializer=_begin_worker,
             initargs=(self._setup, self._arguments),
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import orjson
 
 from converter.errors import SinkError
+from converter.forks import ours_alone, ours_no_more
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,6 +145,7 @@ class Lock:
             if os.path.samestat(os.fstat(descriptor), self.path.lstat()):
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                ours_alone(descriptor)
                 return descriptor
         except BlockingIOError:
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
@@ -172,6 +174,7 @@ class Lock:
         if self._descriptor >= 0:
             with suppress(OSError):  # a folder that is gone or read-only needs no lock
                 self.path.unlink(missing_ok=True)
+            ours_no_more(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
 

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from converter.errors import StoreError
+from converter.forks import ours_alone, ours_no_more
 
 __all__ = ["PREFIX", "Lock", "filesystem", "private_folder", "refuse_network", "sweep"]
 
@@ -25,6 +26,7 @@ class Lock:
         self._descriptor = os.open(
             path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
         )
+        ours_alone(self._descriptor)
 
     def take(self, *, shared: bool = False) -> bool:
         """Take it, or say that another process holds it; ``shared``: beside others who share it."""
@@ -37,6 +39,7 @@ class Lock:
 
     def close(self) -> None:
         """Free it."""
+        ours_no_more(self._descriptor)
         os.close(self._descriptor)
 
 

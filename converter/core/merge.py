@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from converter.core.narrative import narrative
+from converter.core.rejection import is_withdrawn
 from converter.core.subject import Mismatch, reconcile
 from converter.core.union import count, in_order, modalities, unite_list, unite_series
 
@@ -58,7 +59,8 @@ def unite(
     ownership : {"merge", "replace"}
         ``replace``: series, instances and the elements that we own come from ours alone.
     tombstones : container of str
-        SOP and Series Instance UIDs that were removed on purpose; nothing else removes an instance.
+        SOP Instance UIDs that were removed on purpose, and Series Instance UIDs that then have none of ours
+        left (such a series goes unless it lists others); nothing else removes an instance.
     acquisition : container of str
         DICOM codes of acquisition modalities (CID 29), for ``ImagingStudy.modality``.
     written : container of str
@@ -106,6 +108,8 @@ def unite(
     series, listed = unite_series(base.get("series") or [], ours.get("series") or [], tombstones)
     whole = series == ours.get("series", [])
     merged["series"] = series
+    if series and is_withdrawn(ours):
+        merged["status"] = standing.get("status")  # what others added is still there
     planned = bool(base.get("modality")) and not base.get("series")
     merged["modality"] = (
         ours.get("modality")

@@ -87,8 +87,6 @@ def unite_series(
     united: list[Json] = []
     listed: dict[str, set[str]] = {}
     for uid in sorted(standing.keys() | ours.keys()):
-        if uid in tombstones:
-            continue
         views = [view[uid] for view in (standing, ours) if uid in view]
         instances: dict[str, Json] = {}
         for view in views:
@@ -99,6 +97,8 @@ def unite_series(
                     continue
                 held = instances.get(sop)
                 instances[sop] = instance if held is None else _instance(held, instance)
+        if uid in tombstones and uid not in ours and not instances:
+            continue  # what it counts without listing was ours
         number = max(len(instances), *(_remaining(view, instances) for view in views))
         if number == 0 and any(view.get("instance") for view in views):
             continue

@@ -79,6 +79,8 @@ def _convert_one(uid: str, blocks: tuple[bytes, ...], job: _Job) -> Converted:
             ],
             study.duplicates,
             [sop_hash(one.uid) for series in study.series for one in series.instances],
+            list(made.tombstones),
+            made.withdrawn,
         )
     except ConverterError:
         raise

@@ -63,6 +63,10 @@ class ConversionLike(Protocol):
     def series(self) -> int: ...
     @property
     def instances(self) -> int: ...
+    @property
+    def tombstones(self) -> Sequence[str]: ...
+    @property
+    def withdrawn(self) -> str: ...
 
 
 class _Reduced(Protocol):
@@ -86,7 +90,7 @@ class Parts:
     """`converter.core.engine.convert`."""
     reduce: Callable[[list[tuple[str, Json]]], _Reduced]
     """`converter.core.companions.reduce`."""
-    unite: Callable[[Json, Json, Literal["merge", "replace"]], Any]
+    unite: Callable[..., Any]
     """`converter.core.merge.unite`: a resource, or a ``Mismatch`` with its ``reason``."""
 
     @classmethod

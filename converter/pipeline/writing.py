@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from converter.core.issues import Issue, gather
+from converter.core.rejection import is_withdrawn
 from converter.errors import ConverterError, StandingError
 from converter.pipeline.converting import reduce_published, unreadable, where
 from converter.store import Converted, Outcome, StudyStore
@@ -61,6 +62,8 @@ class _Writer:
         self.outcomes: list[Outcome] = []
         self.held_now = False
         """Whether the writing itself held a study, so that its companions must not speak for it."""
+        self.silent: set[str] = set()
+        """Studies of which nothing was written although they are not held."""
 
     def note(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -90,9 +93,19 @@ class _Writer:
             try:
                 standing = sink.stands("ImagingStudy", id_) if sink is not None else None
                 if standing is not None:
-                    united = self.request.parts.unite(standing, resource, ownership)
+                    united = self.request.parts.unite(
+                        standing,
+                        resource,
+                        ownership,
+                        tombstones=frozenset(item.tombstones),
+                        # a folder remembers no more of it: what is cancelled and empty is as we left it
+                        written=("status",) if is_withdrawn(standing) else (),
+                    )
                     reason = str(getattr(united, "reason", ""))
                     resource = resource if reason else united
+                elif item.withdrawn:
+                    self.nothing(item, id_, issues)
+                    return
                 if not reason:
                     patient = self.patient(resource)
                     resource, profiles, found = finish(
@@ -128,6 +141,12 @@ class _Writer:
             )
         )
 
+    def nothing(self, item: Converted, id_: str, issues: list[Issue]) -> None:
+        """Write nothing of a study that is withdrawn where it was never published, nor its Patient for it."""
+        self.silent.add(item.study_uid)
+        kept = gather(issues)
+        self.note(Outcome("ImagingStudy", id_, item.study_uid, "held", item.withdrawn, [], kept))
+
     def patient(self, study: Json) -> Json | None:
         """Patient that a study is about, as this run makes it; ``None`` where it makes none."""
         reference = str((study.get("subject") or {}).get("reference", ""))
@@ -139,6 +158,10 @@ class _Writer:
         return self.store.companion("Patient", id_) if kind == "Patient" else None
 
     def companion(self, kind: str, id_: str, body: bytes, issues: list[Any]) -> None:
+        if self.silent and all(
+            uid in self.silent for uid, _ in self.store.contributions_to(kind, id_)
+        ):
+            return
         resource, profiles, found = finish(orjson.loads(body), None, [], self.request)
         state = self.write(resource)
         self.note(Outcome(kind, id_, "", state, "", profiles, gather([*issues, *found])))

@@ -81,6 +81,10 @@ class Converted(msgspec.Struct, array_like=True):
     """Sources of identical copies that were left out."""
     sops: list[int] = []
     """64 bits of a hash of each SOP Instance UID."""
+    tombstones: list[str] = []
+    """UIDs to take from what stands of the study."""
+    withdrawn: str = ""
+    """Why nothing of it is listed any more, a reason code: it is written only where something stands."""
 
 
 class Companion(msgspec.Struct, array_like=True):
@@ -192,6 +196,11 @@ class StudyStore(Protocol):
 
     def begin_reducing(self) -> None:
         """Forget reduced resources."""
+    def contributions_to(
+        self, resource_type: str, resource_id: str
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """(study UID, resource) of every study that is not held back and contributes to one resource."""
+
 
     def save_companions(self, companions: Sequence[Companion]) -> None:
         """Save reduced resources."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from converter.core.ids import patient_id, study_id
 from converter.core.merge import SHARED, Mismatch, study_uid, unite
 from converter.core.narrative import narrative
+from converter.core.rejection import is_withdrawn, withdraw
 from converter.core.subject import carries_identifier
 
 UID = "1.2.840.99999.1"
@@ -130,9 +131,49 @@ def test_tombstones_alone_remove_and_counts_follow():
     assert merged == study({"1": ("2", "3"), "3": ("6",)})
 
 
-def test_tombstone_of_a_series_removes_it():
-    merged = merge(study(), study({"1": ("1",)}), tombstones={f"{UID}.2"})
-    assert merged == study({"1": ("1", "2", "3"), "3": ("6",)})
+def test_tombstone_of_a_series_removes_it_where_nothing_is_listed_of_others():
+    ours = study({"1": ("1",)})
+    gone = {f"{UID}.2", f"{UID}.0.4", f"{UID}.0.5"}
+    assert merge(study(), ours, tombstones=gone) == study({"1": ("1", "2", "3"), "3": ("6",)})
+    standing = study()
+    for series in standing["series"]:
+        del series["instance"]
+    merged = merge(standing, ours, tombstones=gone)
+    assert [series["uid"] for series in merged["series"]] == [f"{UID}.1", f"{UID}.3"]
+    assert merged["numberOfInstances"] == 4
+
+
+def test_tombstone_of_a_series_leaves_what_others_list_in_it():
+    merged = merge(study(), study({"1": ("1",)}), tombstones={f"{UID}.2", f"{UID}.0.4"})
+    assert merged == study({"1": ("1", "2", "3"), "2": ("5",), "3": ("6",)})
+
+
+def test_withdrawn_study_shows_no_instance_and_says_that_it_is_cancelled():
+    merged = merge(study(), withdraw(study()), tombstones=set(sops(study())))
+    assert is_withdrawn(merged)
+    assert merged["description"] == study()["description"], "what is known of it stays"
+    assert merged["text"] == narrative(merged)
+
+
+def test_withdrawn_study_keeps_what_others_added_and_its_status():
+    ours = withdraw(study({"1": ("1",)}))
+    merged = merge(study(), ours, tombstones={f"{UID}.0.1", f"{UID}.1"})
+    assert merged == study({"1": ("2", "3"), "2": ("4", "5"), "3": ("6",)})
+
+
+def test_withdrawn_study_comes_back_where_the_status_is_as_we_wrote_it():
+    standing = merge(study(), withdraw(study()), tombstones=set(sops(study())))
+    assert merge(standing, study(), written={"status"}) == study()
+    assert merge(standing, study())["status"] == "cancelled"
+
+
+def test_withdrawn_study_with_a_contained_patient_keeps_it_and_nothing_else():
+    patient = {"resourceType": "Patient", "id": "patient"}
+    other = {"resourceType": "Endpoint", "id": "e"}
+    contained = study(contained=[other, patient], subject={"reference": "#patient"})
+    left = withdraw(contained)
+    assert left["contained"] == [patient]
+    assert left["subject"] == contained["subject"]
 
 
 def test_all_tombstoned_leaves_no_empty_list():

@@ -43,7 +43,7 @@ def convert(study, rules, options):
     instances = [instance for series in study.series for instance in series.instances]
     ids = {text(instance.get(PATIENT)) for instance in instances} - {""}
     common = {"issues": list(study.issues), "dropped": (), "series": len(study.series)}
-    common |= {"study_uid": study.uid, "instances": study.count}
+    common |= {"study_uid": study.uid, "instances": study.count, "tombstones": (), "withdrawn": ""}
     if len(ids) > 1:
         return SimpleNamespace(state="conflict", resource=None, companions=[], **common)
     if "BROKEN" in ids:
@@ -87,7 +87,7 @@ def reduce(contributions):
     return SimpleNamespace(resource=body, issues=issues, mismatch=differ)
 
 
-def unite(standing, ours, ownership):
+def unite(standing, ours, ownership, **_):
     if standing["subject"] != ours["subject"]:
         return SimpleNamespace(reason="subject-mismatch")
     if ownership == "replace":

@@ -12,11 +12,12 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from converter.core.header import SERIES_INSTANCE_UID
+from converter.core.header import SERIES_INSTANCE_UID, pack_items
 from converter.reading.alike import Alike
 from converter.reading.cursor import Cursor
 from converter.reading.encoding import SHORT, UNDEFINED
 from converter.reading.layout import BEGIN, Layout, layout_of
+from converter.reading.quick import NOTHING, items_at
 from converter.reading.result import HandOver, Limits, Read, Refused
 from converter.reading.start import MUST_STAY
 from converter.reading.walk import nested, whole
@@ -37,8 +38,8 @@ _QUIET: Final = 256
 """Objects that are walked at most before learning is tried again."""
 
 # How the value of an element is passed: it is the same, its length is the same, its length has two or
-# four bytes, or it is a sequence that must be looked into.
-_SAME, _FIXED, _SHORT, _LONG, _NESTED = range(5)
+# four bytes, it is a sequence that must be looked into, or perhaps one.
+_SAME, _FIXED, _SHORT, _LONG, _SEQUENCE, _NESTED = range(6)
 
 
 class Followed(NamedTuple):
@@ -139,8 +140,14 @@ class _Trace:
                 continue
             nested = not meta and (vr == b"SQ" or isinstance(what.wanted.get(tag), dict))
             if nested:
-                run = self.data[begin:start]
-                steps.append((run, len(run), _NESTED, 0, tag))
+                # a sequence without doubt: its tag and VR are compared as well
+                named = (
+                    (6 if vr else 4)
+                    if vr in {b"SQ", b""} and what.wanted.get(tag, NOTHING) is not None
+                    else 0
+                )
+                run = self.data[begin : start + named]
+                steps.append((run, len(run), _SEQUENCE if named else _NESTED, named, tag))
             else:
                 wide = {_FIXED: 0, _SHORT: 2, _LONG: 4}[way]
                 run = self.data[begin : value - wide]
@@ -155,7 +162,7 @@ class _Trace:
             stop += 8 if layout.explicit else 4
         last = layout.elements[-1].tag
         alike = None
-        if layout.pixels and all(way != _NESTED for _, _, way, _, _ in steps):
+        if layout.pixels and all(way < _SEQUENCE for _, _, way, _, _ in steps):
             tags = [tag for *_, tag in steps]
             alike = Alike(
                 kept, tags, layout.pixels, explicit=layout.explicit, keeps_rows=what.keeps_rows
@@ -286,7 +293,13 @@ def _follow(
             elif way == _LONG:
                 length = int.from_bytes(data[at : at + 4], "little")  # noqa: PLW2901
                 at += 4
-            elif way == _NESTED:
+            elif way >= _SEQUENCE:
+                if way == _SEQUENCE:
+                    at -= length
+                    end = _at_hand(data, at, header, tag, what, explicit=explicit)
+                    if end:
+                        at = end
+                        continue
                 cursor = _cursor(source, data, at, limits, explicit=explicit)
                 at = _nested(cursor, header, tag, what)
                 continue
@@ -310,8 +323,7 @@ def _follow(
         alike.met(spans, at, data)
     length = int.from_bytes(data[at : at + 4], "little")
     if length != UNDEFINED:
-        beyond = source.size is not None and at + 4 + length > source.size
-        return _TRUNCATED if beyond else _COMPLETE
+        return _COMPLETE if source.reaches(at + 4 + length) else _TRUNCATED
     cursor = _cursor(source, data, at - (8 if explicit else 4), limits, explicit=explicit)
     if not whole(cursor, header, pixels):
         return None
@@ -323,6 +335,20 @@ def _cursor(source: Source, data: bytes, at: int, limits: Limits, *, explicit: b
     cursor.syntax(explicit=explicit, little=True)
     cursor.at = at
     return cursor
+
+
+def _at_hand(data: bytes, at: int, header: Header, tag: int, what: Plan, *, explicit: bool) -> int:
+    """Keep or pass a sequence that is at hand, as `nested` does, and give where it ends; 0 where it is not."""
+    begin = at + (12 if explicit else 8)
+    length = int.from_bytes(data[begin - 4 : begin], "little")
+    inner = what.wanted.get(tag) or NOTHING
+    try:
+        items, end = items_at(data, begin, length, inner, what.inner[explicit], explicit=explicit)
+    except LookupError:
+        return 0
+    if inner is not NOTHING:
+        header[tag] = pack_items(items)
+    return end
 
 
 def _nested(cursor: Cursor, header: Header, tag: int, what: Plan) -> int:

@@ -228,7 +228,9 @@ class RunDelivery:
         """Write into the results of the run what became of each study at its destinations."""
         for uid, name, state, reason in store.outbox.states(names):
             outcome = store.study_outcome(uid)
-            if outcome is None or outcome.reason:
+            if outcome is None or (
+                outcome.reason and (outcome.reason != "rejected" or state == "delivered")
+            ):
                 continue  # not of this run, held, or at another destination worse off already
             word, why = "published", ""
             if state == "due":

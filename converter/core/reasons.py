@@ -180,7 +180,7 @@ REASONS: dict[str, Reason] = {
     "rejected": Reason(
         "held",
         False,
-        "Rejection notes leave nothing of the study, and nothing of it stands at the destination: nothing is written.",
+        "Rejection notes leave nothing of the study: where it stands it is emptied and cancelled, elsewhere nothing is written.",
         "Nothing.",
     ),
     "subject-mismatch": Reason(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,7 +51,10 @@ class Job:
     server_ids: bool = False
     dropped: Sequence[str] = ()
     """Paths that an option left out."""
-    tombstones: Container[str] = ()
+    tombstones: frozenset[str] = frozenset()
+    """UIDs to take from what stands there."""
+    withdrawn: bool = False
+    """Whether nothing is listed of it any more: it is written only where something stands."""
     hits: Sequence[str] | None = None
     """Ids that a search a moment ago found; ``None``: nobody searched."""
 

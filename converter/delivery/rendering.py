@@ -16,6 +16,7 @@ from converter.core.companions import reduce
 from converter.core.engine import convert
 from converter.core.study import assemble, unpack_block
 from converter.delivery.sender import Rendered
+from converter.store import Converted
 from converter.store.sql import SqlStore
 
 __all__ = ["Recipe", "StoreRenderer", "fingerprint_of"]
@@ -62,19 +63,27 @@ class StoreRenderer:
         if store.held(study_uid):
             return None
         recipe = self._recipes(destination)
-        if recipe.fingerprint != self._made:
-            return self._anew(study_uid, recipe)
         found = store.conversion(study_uid)
-        if found is None or found.state != "converted" or not found.resource:
+        if recipe.fingerprint != self._made:
+            return self._anew(study_uid, recipe, found)
+        return None if found is None else self._as_it_stands(study_uid, found)
+
+    def _as_it_stands(self, study_uid: str, found: Converted) -> Rendered | None:
+        if found.state != "converted" or not found.resource:
             return None
+        store = self._store
         companions = [self._companion(kind, id_) for kind, id_ in store.contributed(study_uid)]
-        return Rendered(orjson.loads(found.resource), companions, found.dropped)
+        resource = orjson.loads(found.resource)
+        gone = bool(found.withdrawn)
+        return Rendered(resource, companions, found.dropped, found.tombstones, gone)
 
     def _companion(self, kind: str, id_: str) -> Json:
         held = self._store.companion(kind, id_)
         return reduce(self._store.contributions_to(kind, id_)).resource if held is None else held
 
-    def _anew(self, study_uid: str, recipe: Recipe) -> Rendered | None:
+    def _anew(self, study_uid: str, recipe: Recipe, found: Converted | None) -> Rendered | None:
+        if found is not None and found.withdrawn:
+            return self._as_it_stands(study_uid, found)
         study = assemble(study_uid, map(unpack_block, self._store.blocks(study_uid)))
         made = convert(study, recipe.rules, recipe.options)
         if made.state != "converted" or made.resource is None:
@@ -88,4 +97,11 @@ class StoreRenderer:
                 if uid != study_uid
             ]
             companions.append(reduce([*others, (study_uid, ours)]).resource)
-        return Rendered(made.resource, companions, made.dropped)
+        # what was left out when it was published is not among what is converted here
+        gone = {*made.tombstones, *(found.tombstones if found is not None else ())}
+        gone -= {
+            one["uid"]
+            for series in made.resource.get("series") or []
+            for one in series.get("instance") or []
+        }
+        return Rendered(made.resource, companions, made.dropped, sorted(gone), bool(made.withdrawn))

@@ -45,6 +45,10 @@ class Rendered(NamedTuple):
     resource: Json
     companions: Sequence[Json] = ()
     dropped: Sequence[str] = ()
+    tombstones: Sequence[str] = ()
+    """UIDs to take from what stands there."""
+    withdrawn: bool = False
+    """Nothing is listed any more: it is written only where something stands."""
 
 
 class Renderer(Protocol):
@@ -216,6 +220,8 @@ class Sender:
             if number and (target.outlet.circuit or target.failures):
                 self._box.put(
                     (job.row, Delivery("back"))
+            frozenset(rendered.tombstones),
+            rendered.withdrawn,
                 )  # it was seen meanwhile that nothing goes
             else:
                 self._box.put((job.row, self._deliver(target, job)))

@@ -90,9 +90,16 @@ class _Attempt:
         )
 
     def run(self) -> Delivery:
-        self.ours = self.companions.prepare(self.job.resource)
+        if not self.job.withdrawn:
+            self.ours = self.companions.prepare(self.job.resource)
         for _ in range(TRIES):
             standing = self.find()
+            if self.job.withdrawn:
+                if (
+                    standing is None
+                ):  # it was never published there, or others deleted it: as it should be
+                    return self.delivered(self.ours, "", wrote=False)
+                self.ours = self.companions.prepare(self.job.resource)
             done = self.create() if standing is None else self.update(standing)
             if done is not None:
                 return done
@@ -109,7 +116,8 @@ class _Attempt:
             # the server was set up anew: nothing that is remembered of it holds
             self.id = ""
             self.companions.forget()
-            self.ours = self.companions.prepare(self.job.resource)
+            if not self.job.withdrawn:
+                self.ours = self.companions.prepare(self.job.resource)
         hits = self.search()
         if len(hits) > 1:
             answer = Answer(200, empty=False)
@@ -129,7 +137,7 @@ class _Attempt:
 
     def standing(self, id_: str) -> Standing | None:
         standing, action = self.talk.read(KIND, id_)
-        if action == "gone":
+        if action == "gone" and not self.job.withdrawn:
             self.talk.dead("deleted-on-server", Answer(410), f"GET {KIND}", (f"{KIND}/{id_}",))
         return standing
 
@@ -207,7 +215,7 @@ class _Attempt:
         row = self.job.row
         ours = self.ours
         held = self.history(standing) if self.uncertain else standing.resource
-        same = digest(ours) == row.digest and standing.etag == row.etag and bool(standing.etag)
+        same = self.said() == row.digest and standing.etag == row.etag and bool(standing.etag)
         if same and not self.uncertain:
             # nobody wrote since we did, and we have nothing new
             return self.delivered(standing.resource, standing.etag, wrote=False)
@@ -306,6 +314,11 @@ class _Attempt:
         self.ours = self.companions.prepare(self.job.resource)
         return None
 
+    def said(self) -> str:
+        """Digest of what we have to say: our resource, and what is to go from there."""
+        gone = sorted(self.job.tombstones)
+        return digest({"ours": self.ours, "gone": gone}) if gone else digest(self.ours)
+
     def delivered(self, merged: Json, version: str, *, wrote: bool = True) -> Delivery:
         written = {
             name: digest(merged[name])
@@ -319,7 +332,7 @@ class _Attempt:
             "delivered",
             server_id=self.id,
             etag=version,
-            digest=digest(self.ours),
+            digest=self.said(),
             written=written,
             wrote=wrote,
         )

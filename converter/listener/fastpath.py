@@ -67,7 +67,10 @@ class DataSet(Protocol):
         """Give the whole data set where it is small and at hand, else nothing: then read it."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Next bytes; none at the end."""
+        """Next bytes, at most so many where that is said; none at the end."""
+
+    def skip(self, size: int, /) -> int:
+        """Drop so many bytes; give how many there were."""
 
     def seekable(self) -> bool:
         """Whether it can be wound: no."""
@@ -89,6 +92,7 @@ class _HandBack(Interruption):
 
 SMALL: Final = 32 << 10
 """Bytes of a data set that is read as a whole."""
+_ALL: Final = 1 << 62
 LEAST: Final = 512
 """Bytes of a PDU that the peer must take, for our answers are one."""
 
@@ -250,12 +254,23 @@ class FastPath:
         if self._control & 1 or self._context != context_id:
             raise ProtocolError("a command where a data set was announced")
 
-    def piece(self, *, keep: bool) -> bytes | None:
-        """Next bytes of the data set (empty when dropped); ``None`` at its end."""
+    def piece(self, most: int = -1) -> bytes | None:
+        """Next bytes of the data set; ``None`` at its end."""
+        size = self._at_hand(most)
+        return self._stream.take(size) if size else None
+
+    def drop(self, most: int) -> int:
+        """Drop next bytes of the data set; give how many, 0 at its end."""
+        size = self._at_hand(most)
+        self._stream.skip(size)
+        return size
+
+    def _at_hand(self, most: int) -> int:
+        """Bring next bytes of the data set to hand; give how many, 0 at its end."""
         stream = self._stream
         while not self._left:
             if self._control & 2:
-                return None
+                return 0
             self._fragment()
             if self._control & 1:
                 raise ProtocolError("a command within a data set")
@@ -263,11 +278,10 @@ class FastPath:
             self._check()
             stream.fill(self._deadline)
         size = min(stream.buffered, self._left)
+        if 0 <= most < size:
+            size = most
         self._left -= size
-        if keep:
-            return stream.take(size)
-        stream.skip(size)
-        return b""
+        return size
 
     def _check(self) -> None:
         if private.busy(self._association):
@@ -303,20 +317,34 @@ class _Incoming:
 
     def read(self, size: int = -1, /) -> bytes:
         """See `DataSet.read`."""
-        del size  # what there is; who wants more asks again
         if self._held:
             held, self._held = self._held, b""
+            if 0 <= size < len(held):
+                held, self._held = held[:size], held[size:]
             return held
         if self.ended:
             return b""
         self._begin()
-        while True:
-            data = self._path.piece(keep=True)
-            if data is None:
+        data = self._path.piece(size)
+        if data is None:
+            self.ended = True
+            return b""
+        return data
+
+    def skip(self, size: int, /) -> int:
+        """See `DataSet.skip`."""
+        passed = min(size, len(self._held))
+        self._held = self._held[passed:]
+        if self.ended:
+            return passed
+        self._begin()
+        while passed < size:
+            count = self._path.drop(size - passed)
+            if not count:
                 self.ended = True
-                return b""
-            if data:
-                return data
+                break
+            passed += count
+        return passed
 
     def seekable(self) -> bool:
         """See `DataSet.seekable`."""
@@ -324,8 +352,4 @@ class _Incoming:
 
     def drain(self) -> None:
         """See `DataSet.drain`."""
-        if not self.ended:
-            self._begin()
-            while self._path.piece(keep=False) is not None:
-                pass
-            self.ended = True
+        self.skip(_ALL)

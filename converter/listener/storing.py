@@ -94,6 +94,7 @@ class Whole:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self._at = 0
 
     def whole(self) -> bytes | None:
         """See `DataSet.whole`."""
@@ -101,9 +102,15 @@ class Whole:
 
     def read(self, size: int = -1, /) -> bytes:
         """See `DataSet.read`."""
-        del size
-        data, self._data = self._data, b""
+        data = self._data[self._at : self._at + size if size >= 0 else None]
+        self._at += len(data)
         return data
+
+    def skip(self, size: int, /) -> int:
+        """See `DataSet.skip`."""
+        size = min(size, len(self._data) - self._at)
+        self._at += size
+        return size
 
     def seekable(self) -> bool:
         """See `DataSet.seekable`."""
@@ -121,8 +128,13 @@ class _Prefixed:
     data: DataSet
 
     def read(self, size: int = -1, /) -> bytes:
-        before, self.before = self.before, b""
-        return before + self.data.read(size)
+        if self.before:
+            before, self.before = self.before, b""
+            return before + self.data.read(size)
+        return self.data.read(size)
+
+    def skip(self, size: int, /) -> int:
+        return self.data.skip(size)
 
     def seekable(self) -> bool:
         return False

@@ -110,8 +110,7 @@ class Alike:
                 if truncated is None:
                     return None
             else:
-                size = source.size
-                truncated = size is not None and least + length > size
+                truncated = not source.reaches(least + length)
             study, series, sop_class = self._uids
             return Read(
                 Split(self._shared, self._tags, values),

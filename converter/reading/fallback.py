@@ -196,7 +196,7 @@ def _read(
         findings["zero-padding"] = None
     if not last.stopped and header.get(ROWS):
         findings["truncated"] = None
-    if source.size is not None and last.end > source.size:
+    if not source.reaches(last.end):
         if last.tag <= what.last and not last.stopped:
             raise Refused("truncated-header")
         findings["truncated"] = None

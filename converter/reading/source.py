@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from converter.reading.result import Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
 __all__ = ["Bytes", "Descriptor", "Inflated", "Pipe", "Seekable", "Source"]
@@ -26,10 +27,19 @@ class Source(Protocol):
     size: int | None
     """Number of bytes, where it is known."""
     random: bool
-    """Whether any place costs the same to read."""
+    """Whether any place further on costs the same to read."""
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes from an offset on; fewer than asked for only at the end."""
+        ...
+
+    @property
+    def again(self) -> bool:
+        """Whether it can be restarted."""
+        ...
+
+    def reaches(self, end: int) -> bool:
+        """Whether there are bytes up to an offset, as far as can be told; nothing before it is read afterwards."""
         ...
 
     def restart(self) -> Source:
@@ -41,6 +51,7 @@ class Bytes:
     """Bytes in memory."""
 
     random = True
+    again = True
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -49,6 +60,10 @@ class Bytes:
     def read(self, offset: int, size: int) -> bytes:
         """See `Source.read`."""
         return self.data[offset : offset + size]
+
+    def reaches(self, end: int) -> bool:
+        """See `Source.reaches`."""
+        return end <= (self.size or 0)
 
     def restart(self) -> Source:
         """See `Source.restart`."""
@@ -59,6 +74,7 @@ class Descriptor:
     """An open regular file."""
 
     random = True
+    again = True
 
     def __init__(self, descriptor: int, size: int) -> None:
         self.descriptor = descriptor
@@ -75,6 +91,10 @@ class Descriptor:
             data += more
         return data
 
+    def reaches(self, end: int) -> bool:
+        """See `Source.reaches`."""
+        return end <= (self.size or 0)
+
     def restart(self) -> Source:
         """See `Source.restart`."""
         return self
@@ -84,6 +104,7 @@ class Seekable:
     """A stream that can be wound, such as a member of an archive."""
 
     random = False
+    again = True
 
     def __init__(self, stream: BinaryIO, size: int | None) -> None:
         self.stream = stream
@@ -99,19 +120,27 @@ class Seekable:
             self.stream.seek(offset)
         return _read_all(self.stream, size)
 
+    def reaches(self, end: int) -> bool:
+        """See `Source.reaches`."""
+        return end <= (self.size or 0)
+
     def restart(self) -> Source:
         """See `Source.restart`."""
         return self
 
 
 class Pipe:
-    """A stream that goes forward only: what was read is held, up to a limit."""
+    """A stream that goes forward only: what was read is held, up to a limit.
 
-    random = False
+    One that has a ``skip`` (bytes to pass, gives how many there were) is asked for that where bytes are not needed.
+    """
 
     def __init__(self, stream: BinaryIO, size: int | None, limit: int) -> None:
         self.stream = stream
         self.size = size
+        self._skip: Callable[[int], int] | None = getattr(stream, "skip", None)
+        self.random = self._skip is not None
+        self._passed = False
         self._held = bytearray()
         self._base = 0
         self._limit = limit
@@ -119,6 +148,8 @@ class Pipe:
     def read(self, offset: int, size: int) -> bytes:
         """See `Source.read`."""
         end = offset + size
+        if self._passed and offset > self._base + len(self._held):
+            self._pass(offset)
         while self._base + len(self._held) < end:
             if len(self._held) > self._limit:
                 # past the limit only what lies ahead is held
@@ -127,7 +158,8 @@ class Pipe:
                     raise Refused("header-limit")
                 del self._held[:drop]
                 self._base += drop
-            data = self.stream.read(_CHUNK)
+            have = self._base + len(self._held)
+            data = self.stream.read(end - have if self._passed else _CHUNK)
             if not data:
                 self.size = self._base + len(self._held)
                 break
@@ -136,6 +168,27 @@ class Pipe:
         if at < 0:
             raise Refused("header-limit")
         return bytes(self._held[at : at + size])
+
+    def reaches(self, end: int) -> bool:
+        """See `Source.reaches`."""
+        if self.size is None and self._skip is not None:
+            self._passed = True
+            self._pass(end)
+        return self.size is None or end <= self.size
+
+    @property
+    def again(self) -> bool:
+        """See `Source.again`."""
+        return not self._base
+
+    def _pass(self, end: int) -> None:
+        """Go on to an offset without reading what lies before."""
+        have = self._base + len(self._held)
+        if end > have and self._skip is not None and self.size is None:
+            self._base = have + self._skip(end - have)
+            self._held.clear()
+            if self._base < end:
+                self.size = self._base
 
     def restart(self) -> Source:
         """See `Source.restart`."""
@@ -148,6 +201,7 @@ class Inflated:
     """The deflated data set in another source, inflated as far as it is asked for (PS3.5 A.5)."""
 
     random = False
+    again = True
 
     def __init__(self, source: Source, start: int, limit: int) -> None:
         self.size: int | None = None
@@ -197,6 +251,10 @@ class Inflated:
             self.size = self._base + len(self._window)
             return False
         return True
+
+    def reaches(self, end: int) -> bool:
+        """See `Source.reaches`."""
+        return self.size is None or end <= self.size
 
     def restart(self) -> Source:
         """See `Source.restart`."""

@@ -166,7 +166,7 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
                 data, at = cursor.data, cursor.at
                 continue
             if tag in PIXELS or tag == PER_FRAME or (ordered and tag > last_wanted):
-                if not whole(cursor, header, tag) or not header.keys() >= _IDENTITY:
+                if not header.keys() >= _IDENTITY or not whole(cursor, header, tag):
                     raise HandOver  # out of order: wanted ones may come after the last
                 return
             _, vr, length = cursor.element()
@@ -174,10 +174,9 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
             try:
                 cursor.value(header, tag, vr, length, wanted, 0)
             except Refused as refused:
-                if refused.reason == "truncated-header" and length != UNDEFINED:
-                    size = cursor.source.size
-                    if size is not None and end <= size:
-                        raise HandOver from None  # not the file is cut but what is within this value
+                cut = refused.reason == "truncated-header" and length != UNDEFINED
+                if cut and cursor.source.read(end - 1, 1):
+                    raise HandOver from None  # not the file is cut but what is within this value
                 raise
             data, at = cursor.data, cursor.at
 
@@ -278,8 +277,7 @@ def whole(cursor: Cursor, header: Header, previous: int) -> bool:
     turn out not to be in order, so that a wanted one may yet come.
     """
     source = cursor.source
-    size = source.size
-    if size is None:
+    if source.size is None and not source.random:
         return True
     tag, hops = 0, 0
     try:
@@ -294,7 +292,7 @@ def whole(cursor: Cursor, header: Header, previous: int) -> bool:
                     0,
                 )
                 if len(cursor.data) < 8:
-                    if header.get(ROWS) and tag < _LATE:
+                    if not source.reaches(cursor.base) or (header.get(ROWS) and tag < _LATE):
                         cursor.findings["truncated"] = None
                     return True
             if cursor.data[cursor.at : cursor.at + 8] == ZEROS:
@@ -302,11 +300,14 @@ def whole(cursor: Cursor, header: Header, previous: int) -> bool:
                 return True
             tag, vr, length = cursor.element()
             if tag < previous:
-                return False
+                return not source.again
             previous = tag
             if tag in PIXELS:
-                beyond = cursor.offset + length > size
-                if not _encapsulated(cursor, size) if length == UNDEFINED else beyond:
+                if not (
+                    _encapsulated(cursor)
+                    if length == UNDEFINED
+                    else source.reaches(cursor.offset + length)
+                ):
                     cursor.findings["truncated"] = None
                 return True
             if tag == PER_FRAME:
@@ -320,10 +321,12 @@ def whole(cursor: Cursor, header: Header, previous: int) -> bool:
     return True
 
 
-def _encapsulated(cursor: Cursor, size: int) -> bool:
+def _encapsulated(cursor: Cursor) -> bool:
     """Tell whether encapsulated pixels end within the file (PS3.5 A.4)."""
     source, offset = cursor.source, cursor.offset
-    if not source.random or not cursor.little or source.read(size - 8, 8) == _DELIMITER:
+    if not source.random or not cursor.little:
+        return True
+    if source.size is not None and source.read(source.size - 8, 8) == _DELIMITER:
         return True
     for _ in range(_FRAGMENTS):
         head = source.read(offset, 8)
@@ -332,6 +335,6 @@ def _encapsulated(cursor: Cursor, size: int) -> bool:
         if head[:4] != _ITEM:
             return True
         offset += 8 + int.from_bytes(head[4:], "little")
-        if offset > size:
+        if not source.reaches(offset):
             return False
     return True

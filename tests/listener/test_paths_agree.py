@@ -26,7 +26,7 @@ def parts(content):
     if content[128:132] != b"DICM":
         return values[2], values[3], values[0x10], content
     at = 132
-    while content[at : at + 2] == b"\2\0":
+    while content[at : at + 2] == b"\2\0" and len(content) >= at + 8:
         number = struct.unpack_from("<H", content, at + 2)[0]
         long = content[at + 4 : at + 6] in {b"OB", b"UN"}
         form, where, head = ("<I", at + 8, 12) if long else ("<H", at + 6, 8)

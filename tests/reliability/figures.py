@@ -6,9 +6,10 @@ The same tests run small with every change and large in ``make nightly``, which 
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
+import sys
 from pathlib import Path
 
 NIGHTLY = bool(os.environ.get("DCM2FHIR_TEST_NIGHTLY"))
@@ -22,10 +23,10 @@ def size(name, small, large):
 
 def figure(test, **values):
     """Note what a test measured."""
-    print(test, values)
+    sys.stdout.write(f"{test}: {values}\n")
     if FIGURES:
         path = Path(FIGURES)
         held = json.loads(path.read_text()) if path.exists() else {}
-        day = datetime.datetime.now(datetime.UTC).date().isoformat()
+        day = dt.datetime.now(dt.UTC).date().isoformat()
         held[test] = {**values, "day": day, "cores": len(os.sched_getaffinity(0))}
         path.write_text(json.dumps(held, indent=1, sort_keys=True) + "\n")

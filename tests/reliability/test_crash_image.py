@@ -19,7 +19,7 @@ from converter.listener.ledger import Ledger
 from converter.listener.writer import Writer
 from tests.reliability.figures import figure, size
 from tests.reliability.watching import processes
-from tools.dicom_sender import Rejected, Sender
+from tools.dicom_sender import Sender
 
 pytestmark = pytest.mark.nightly
 

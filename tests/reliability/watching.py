@@ -30,14 +30,14 @@ def peak(running):
     return [_status(pid, "VmHWM") / 1024 for pid in processes(running)]
 
 
-def threads(running):
-    """Threads of all processes."""
-    return sum(_status(pid, "Threads") for pid in processes(running))
+def threads(*pids):
+    """Threads of some processes."""
+    return sum(_status(pid, "Threads") for pid in pids)
 
 
-def descriptors(running):
-    """Open files of all processes."""
-    return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in processes(running))
+def descriptors(*pids):
+    """Open files of some processes."""
+    return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
 
 
 def _status(pid, name):

@@ -76,6 +76,9 @@ class ConvertSettings(_Settings, frozen=True):
     strict: bool = False
     jobs: NotNegative = 0
     """0: as many as the machine has cores."""
+    engine: Literal["", "dask", "ray"] = ""
+    """Cluster that reads; empty: this machine."""
+    engine_address: str = ""
     progress: Literal["auto", "never"] = "auto"
     ownership: Literal["merge", "replace"] = "merge"
     prune: bool = False

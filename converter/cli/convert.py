@@ -263,6 +263,18 @@ find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/
     help="Worker processes (default: the machine's cores).",
 )
 @option(
+    "--engine",
+    type=click.Choice(["dask", "ray"]),
+    heading=HOW,
+    help="Read on the workers of a cluster that stands, in the place of worker processes here.",
+)
+@option(
+    "--engine-address",
+    metavar="ADDRESS",
+    heading=HOW,
+    help="Where the cluster is: tcp://scheduler:8786 of dask; host:6379 or auto of Ray.",
+)
+@option(
     "--progress",
     type=click.Choice(["auto", "never"]),
     heading=HOW,

@@ -114,6 +114,15 @@ def _refuse(
         raise usage("-0 goes with --from-file.")
     if given.get("retry_from") and (inputs or given.get("from_file")):
         raise usage("--retry-from takes its inputs from the report: name no others.")
+    if bool(settings.engine) != bool(settings.engine_address):
+        raise usage(
+            "--engine and --engine-address go together: the one says what the cluster is, the other where."
+            " On this machine alone take --jobs."
+        )
+    if settings.engine:
+        from converter.pipeline.cluster import need
+
+        need(settings.engine)
     if settings.prune and not settings.state:
         raise usage("--prune needs --state: only a kept state knows what has gone.")
     for name, form in (
@@ -135,6 +144,7 @@ def _request(
     dry_run: bool,
 ) -> Request:
     from converter.pipeline import Parts, Request
+    from converter.pipeline.engine import Place
     from converter.sources import Filters, look
 
     config, settings = loaded.config, loaded.config.convert
@@ -158,6 +168,7 @@ def _request(
         ),
         ignore_changed=settings.ignore_changed,
         jobs=settings.jobs or len(os.sched_getaffinity(0)),
+        place=Place(settings.engine, settings.engine_address) if settings.engine else None,
         state=Path(settings.state) if settings.state else None,
         prune=settings.prune,
         ownership=settings.ownership,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from converter import __version__
 from converter.core.header import Wanted, merge_wanted
 from converter.errors import StoreError
 from converter.pipeline.pool import Pool, Stop
@@ -21,6 +22,7 @@ from converter.store import FileStamp, PackedBlock, Part, SkippedRow, StudyStore
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from converter.pipeline.engine import Place
     from converter.pipeline.request import Progress, Request
     from converter.sources.planning import Input
 
@@ -110,6 +112,10 @@ class _Ingest:
             self.store.add([Part((), self.strays)], self.version)
             self.strays = []
 
+    def halves(self, task: Task) -> list[Task]:
+        """Split a task that killed its reader; a kept state replaces an archive as a whole: it is one suspect."""
+        return [] if self.store.kept and task.kind == "archive" else task.halves()
+
     def add(self, task: Task, results: Iterable[TaskResult]) -> None:
         fresh = [os.fsencode(entry.path) for entry in task.entries] if self.store.kept else []
         self.store.add(self._parts(task, results), self.version, fresh=fresh)
@@ -173,7 +179,10 @@ def read_inputs(
     job = _Job(wanted, request.filters, readers, request.ignore_changed, store.scratch())
     tasks = _todo(planned, ingest, stop)
     early: list[Task] = []
-    if request.jobs > 1:
+    if request.place is not None:
+        _on_cluster(request.place, job, inputs, tasks, ingest, stop)
+        tasks = iter(())
+    elif request.jobs > 1:
         # Few files are read sooner than a worker starts.
         for task in tasks:
             early.append(task)
@@ -248,11 +257,7 @@ def _in_process(job: _Job, task: Task, ingest: _Ingest, stop: Stop) -> None:
 
 
 def _in_workers(job: _Job, tasks: Iterator[Task], jobs: int, ingest: _Ingest, stop: Stop) -> None:
-    # A kept state replaces an archive as a whole, so there it is one suspect as a whole.
-    def halves(task: Task) -> list[Task]:
-        return [] if ingest.store.kept and task.kind == "archive" else task.halves()
-
-    pool = Pool[Task, _Read](_work, _begin, tuple(job), jobs, halves)
+    pool = Pool[Task, _Read](_work, _begin, tuple(job), jobs, ingest.halves)
     try:
         with closing(pool.run(tasks, stop)) as results:
             for task, read in results:
@@ -269,6 +274,20 @@ def _in_workers(job: _Job, tasks: Iterator[Task], jobs: int, ingest: _Ingest, st
             f"Workers cannot hand over what they read ({error.strerror}). Free some space "
             "(TMPDIR names another folder for temporary files) and run again."
         ) from error
+
+
+def _on_cluster(
+    place: Place, job: _Job, inputs: list[Input], tasks: Iterator[Task], ingest: _Ingest, stop: Stop
+) -> None:
+    from converter.pipeline.cluster import Far, check, connected
+    from converter.pipeline.far import Job
+
+    with connected(place) as cluster:
+        check(cluster, [item.real for item in inputs])
+        far = Far(cluster, Job(__version__, *job[:4]), ingest.halves)
+        with closing(far.run(tasks, stop)) as results:
+            for task, parts in results:
+                ingest.add(task, [_crashed(task)] if parts is None else parts)
 
 
 def _crashed(task: Task) -> TaskResult:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from converter.core.header import Unreadable, Wanted
     from converter.core.issues import Issue
     from converter.core.study import Study
+    from converter.pipeline.engine import Place
     from converter.sinks.interface import Sink
     from converter.sources.worker import HeaderRead
 
@@ -149,6 +150,8 @@ class Request:
     follow_links: bool = False
     ignore_changed: bool = False
     jobs: int = 1
+    place: Place | None = None
+    """Cluster that reads the inputs, in the place of worker processes."""
     state: Path | None = None
     prune: bool = False
     ownership: Literal["merge", "replace"] = "merge"

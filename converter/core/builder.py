@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from converter.core import ids
@@ -12,6 +13,7 @@ from converter.core.evaluate import Agreed, Key, agree, evaluate, united
 from converter.core.header import Header
 from converter.core.issues import Issue, Severity
 from converter.core.narrative import narrative
+from converter.core.remember import Remembered, memories
 from converter.core.rules import Node, Rule, RuleSet
 from converter.core.study import Series, Study
 from converter.core.telling import explanation
@@ -40,6 +42,9 @@ class Builder:
         """Header of the only instance, where there is but one: what it says, all agree on."""
         if trace is None and len(study.series) == 1 and len(study.series[0].instances) == 1:
             self.only = study.series[0].instances[0].header()
+            self.known = memories(rules, options)
+        self.referred = 0
+        """References to resources of this study's own that were written so far."""
         self.told: list[tuple[Rule, Explanation]] = []
         self.made: dict[str, bool] = {}
         """Name of each resource beside the study to whether it could be made."""
@@ -58,10 +63,11 @@ class Builder:
             if self.only is not None:
                 key = tuple(map(self.only.get, rule.tags))
                 outcome = evaluate(self.rules, rule, key)
-                if not outcome.issues:
-                    if transform is None or transform.agree != "union":
-                        return outcome.value
-                    return united(self.rules, rule, key, outcome).value
+                if outcome.issues:
+                    self.issues += map(self.of_only, outcome.issues)
+                if transform is None or transform.agree != "union":
+                    return outcome.value
+                return united(self.rules, rule, key, outcome).value
             tally = members[0].tally(rule.tags) if members else Counter[Key]()
             for series in members[1:]:
                 tally.update(series.tally(rule.tags))
@@ -69,6 +75,12 @@ class Builder:
         self.issues += agreed.issues
         self.tell(rule, path, agreed, members)
         return agreed.value
+
+    def of_only(self, issue: Issue) -> Issue:
+        """Finding about the only instance, as `agree` gives it."""
+        if issue.severity == "information":
+            return issue
+        return replace(issue, examples=(self.study.series[0].instances[0].uid,))
 
     def tell(
         self,
@@ -93,19 +105,24 @@ class Builder:
         path: str,
         value_of: Callable[[Rule, str], Any],
         scope: tuple[str, ...] = (),
+        only: Header | None = None,
     ) -> dict[str, Any] | None:
         """Fill an element that is made of child rules; nothing where a required child has no value.
 
-        ``scope`` names the series or instance that a finding about a dropped item gives as example.
+        ``scope`` names the series or instance that a finding about a dropped item gives as example. ``only``
+        is what all rules read, where that is but one header.
         """
         found: dict[str, Any] = {}
         for child in node.children:
-            child_path = f"{path}.{child.name}"
-            value = (
-                self.resolve(value_of(child.rule, child_path))
-                if child.rule
-                else self.object(child, child_path, value_of, scope)
-            )
+            if only is not None:
+                value = self.once(child, path, value_of, scope, only)
+            else:
+                child_path = f"{path}.{child.name}"
+                value = (
+                    self.resolve(value_of(child.rule, child_path))
+                    if child.rule
+                    else self.object(child, child_path, value_of, scope)
+                )
             if value is None or value == []:
                 if child.required:
                     self.drop(node, child, scope)
@@ -113,6 +130,39 @@ class Builder:
                 continue
             put(found, child, value)
         return found or None
+
+    def once(
+        self,
+        child: Node,
+        path: str,
+        value_of: Callable[[Rule, str], Any],
+        scope: tuple[str, ...],
+        only: Header,
+    ) -> Any:
+        """Value of an element, made once for the values that it hangs on."""
+        known = self.known.get(child.path)
+        if known is None:
+            known = self.known[child.path] = Remembered(child)
+        useful = known.useful
+        if useful:
+            key = known.key(only)
+            held = known.get(key)
+            if held is not None:
+                self.issues += held[1]
+                return held[0]
+        said, referred = len(self.issues), self.referred
+        value = (
+            self.resolve(value_of(child.rule, path))
+            if child.rule
+            else self.object(child, path, value_of, scope, only)
+        )
+        if useful:
+            issues = self.issues[said:]
+            if self.referred == referred and not any(issue.examples for issue in issues):
+                known.keep(key, value, issues)
+            else:
+                known.missed()
+        return value
 
     def drop(self, node: Node, child: Node, scope: tuple[str, ...]) -> None:
         """Tell that an item was left out for want of a required value; once, where the value is missing.
@@ -153,6 +203,7 @@ class Builder:
         logical = dict(ref.logical) if ref.type != "Endpoint" else None
         if not wanted or not ref.header or node is None:
             return logical
+        self.referred += 1
         word = "".join(f"-{c.lower()}" if c.isupper() else c for c in ref.type).lstrip("-")
         key = self.rules.site.identity_key if ref.type == "Practitioner" else ""
         identity = ids.companion_id(word, ref.system, ref.value, self.study.uid, key)

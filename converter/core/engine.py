@@ -45,7 +45,8 @@ class _StudyBuilder(Builder):
                 main = main or value
             return value
 
-        body = (self.object(node, "Patient", value_of) if node else None) or {}
+        made = self.object(node, "Patient", value_of, (), self.only) if node else None
+        body = made or {}
         system = (main or {}).get("system", "")
         number = (main or {}).get("value", "")
         if self.is_device():
@@ -118,7 +119,7 @@ class _StudyBuilder(Builder):
             return self.over(rule, self.study.series, path)
 
         tree = self.without(root, series_node)
-        body = self.object(tree, "ImagingStudy", value_of, (self.study.uid,))
+        body = self.object(tree, "ImagingStudy", value_of, (self.study.uid,), self.only)
         if body is None:
             return None
         if series:
@@ -165,7 +166,7 @@ class _StudyBuilder(Builder):
             return self.over(rule, [series], path)
 
         tree = self.without(node, instance_node)
-        found = self.object(tree, path, value_of, (series.uid,))
+        found = self.object(tree, path, value_of, (series.uid,), self.only)
         if found is None:
             return None
         if instance_node is not None and self.lists_instances():

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from uuid import UUID, uuid5
+from uuid import UUID
 
 __all__ = ["NS", "companion_id", "patient_id", "study_id"]
 
@@ -29,7 +29,7 @@ def study_id(study_instance_uid: str) -> str:
     study_instance_uid : str
         Study Instance UID (0020,000D), without padding.
     """
-    return str(uuid5(NS, f"study|{study_instance_uid}"))
+    return _uuid5(f"study|{study_instance_uid}")
 
 
 def patient_id(
@@ -49,7 +49,7 @@ def patient_id(
     """
     if system and value:
         return _keyed(f"patient|{system}|{value}", key)
-    return str(uuid5(NS, f"patient-of|{study_instance_uid}"))
+    return _uuid5(f"patient-of|{study_instance_uid}")
 
 
 def companion_id(
@@ -76,11 +76,20 @@ def companion_id(
     if value:
         # a study has several performers: within it the value tells them apart
         return _keyed(f"{word}-of|{study_instance_uid}|{value}", key)
-    return str(uuid5(NS, f"{word}-of|{study_instance_uid}"))
+    return _uuid5(f"{word}-of|{study_instance_uid}")
+
+
+def _uuid5(name: str) -> str:
+    """As `uuid.uuid5` in our namespace, several times as fast."""
+    digest = bytearray(hashlib.sha1(NS.bytes + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _keyed(name: str, key: str) -> str:
     if not key:
-        return str(uuid5(NS, name))
+        return _uuid5(name)
     secret = hmac.new(key.encode(), name.encode(), hashlib.sha256).hexdigest()
-    return str(uuid5(NS, f"hmac|{secret}"))
+    return _uuid5(f"hmac|{secret}")

@@ -56,7 +56,11 @@ def gather(issues: Iterable[Issue]) -> list[Issue]:
         key = (issue.severity, issue.code, issue.path, issue.keyword)
         held = gathered.get(key)
         if held is None:
-            gathered[key] = replace(issue, examples=tuple(sorted(set(issue.examples))[:EXAMPLES]))
+            gathered[key] = (
+                replace(issue, examples=tuple(sorted(set(issue.examples))[:EXAMPLES]))
+                if len(issue.examples) > 1
+                else issue
+            )
         else:
             examples = tuple(sorted({*held.examples, *issue.examples})[:EXAMPLES])
             message = min(held.message, issue.message)

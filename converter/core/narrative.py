@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from functools import lru_cache
+from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -47,25 +47,22 @@ def narrative(resource: dict[str, Any], *, body_parts: Sequence[str] = ()) -> di
         facts.append(("Body part", ", ".join(dict.fromkeys(body_parts))))
     facts.append(("Identifier", ", ".join(_identifiers(resource))))
     listed = "".join(
-        f"<li>{_text(label)}: {_text(value)}</li>" for label, value in facts if _clean(value)
+        [f"<li>{label}: {text}</li>" for label, value in facts if (text := _text(value))]
     )
-    head = (
-        f"<p><b>{_text(_spaced(type_name))}</b>{': ' + _text(title) if _clean(title) else ''}</p>"
-    )
+    title = _text(title)
+    head = f"<p><b>{_text(_spaced(type_name))}</b>{': ' + title if title else ''}</p>"
     body = f"<ul>{listed}</ul>" if listed else ""
     return {"status": "generated", "div": f'<div xmlns="{XHTML}">{head}{body}</div>'}
 
 
-@lru_cache(maxsize=4096, typed=True)
-def _clean(value: object) -> str:
-    return " ".join(_UNFIT.sub(" ", str(value)).split())
+def _text(value: str) -> str:
+    """Text as XHTML holds it; nothing of what is printable is unfit."""
+    if not value.isprintable():
+        value = _UNFIT.sub(" ", value)
+    return escape(" ".join(value.split()), quote=True)
 
 
-@lru_cache(maxsize=4096, typed=True)
-def _text(value: object) -> str:
-    return escape(_clean(value), quote=True)
-
-
+@cache
 def _spaced(type_name: str) -> str:
     words = "".join(f" {c}" if c.isupper() else c for c in type_name).split()
     return " ".join([words[0], *(word.lower() for word in words[1:])]) if words else "Resource"

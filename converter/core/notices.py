@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from converter.core.dictionary import tag_of
 from converter.core.header import items
 from converter.core.issues import Issue
@@ -12,14 +10,14 @@ from converter.core.study import Study
 __all__ = ["KEYWORDS", "notices"]
 
 SAYINGS = (
-    ("PatientIdentityRemoved", ("YES",), "de-identified", "ImagingStudy"),  # PS3.3 C.7.1.1
+    ("PatientIdentityRemoved", (b"YES",), "de-identified", "ImagingStudy"),  # PS3.3 C.7.1.1
     (
         "LongitudinalTemporalInformationModified",
-        ("MODIFIED", "REMOVED"),
+        (b"MODIFIED", b"REMOVED"),
         "de-identified",
         "ImagingStudy",
     ),  # PS3.3 C.12.1.1.7: dates may be dummies
-    ("QualityControlImage", ("YES",), "quality-control", "ImagingStudy.subject"),  # C.7.6.1
+    ("QualityControlImage", (b"YES",), "quality-control", "ImagingStudy.subject"),  # C.7.6.1
 )
 """Keyword, the values that are worth a finding, its code, its path."""
 
@@ -27,21 +25,23 @@ GROUP = "GroupOfPatientsIdentificationSequence"
 
 KEYWORDS = (*(keyword for keyword, *_ in SAYINGS), GROUP)
 """What must be kept of an instance to tell."""
+TAGS = tuple(tag_of(keyword) or 0 for keyword in KEYWORDS)
 
 
 def notices(study: Study) -> list[Issue]:
     """Findings about a study as a whole, and those that its instances brought along from reading."""
     found: list[Issue] = []
-    for keyword, values, code, path in SAYINGS:
-        expected = {value.encode() for value in values}
-
-        def says(value: bytes, expected: set[bytes] = expected) -> bool:
-            return value.strip(b" \0") in expected
-
-        count = _count(study, keyword, says)
+    counts = [0] * len(TAGS)
+    for series in study.series:
+        for key, number in series.tally(TAGS).items():
+            if any(key):
+                for index, value in enumerate(key):
+                    if value and _says(index, value):
+                        counts[index] += number
+    for (keyword, _, code, path), count in zip(SAYINGS, counts, strict=False):
         if count:
             found.append(Issue("information", code, path, keyword, "", (), count))
-    count = _count(study, GROUP, lambda value: bool(items(value)))
+    count = counts[-1]
     if count:
         found.append(
             Issue("information", "group-of-subjects", "ImagingStudy.subject", GROUP, "", (), count)
@@ -55,11 +55,7 @@ def notices(study: Study) -> list[Issue]:
     return found
 
 
-def _count(study: Study, keyword: str, says: Callable[[bytes], bool]) -> int:
-    tag = tag_of(keyword) or 0
-    return sum(
-        number
-        for series in study.series
-        for (value,), number in series.tally((tag,)).items()
-        if value and says(value)
-    )
+def _says(index: int, value: bytes) -> bool:
+    if index == len(SAYINGS):
+        return bool(items(value))
+    return value.strip(b" \0") in SAYINGS[index][1]

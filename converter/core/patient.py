@@ -50,6 +50,8 @@ def conflict(study: Study) -> Issue | None:
     Issue or None
         ``patient-conflict``, with an instance of each side as example.
     """
+    if not study.others and len(study.series) == 1 and len(study.series[0].instances) == 1:
+        return None  # alone, it differs from nothing
     keys: dict[Key, None] = {}
     for series in study.series:
         keys.update(dict.fromkeys(series.tally(TAGS)))

@@ -173,6 +173,8 @@ class Instance(msgspec.Struct, gc=False):
 
     def header(self) -> Header:
         """All of its attributes."""
+        if not self.block.tags:
+            return dict(self.block.shared)
         varying = zip(self.block.tags, self.row.values, strict=True)
         return {**self.block.shared, **{tag: value for tag, value in varying if value is not None}}
 
@@ -195,6 +197,8 @@ class Series:
 
     def keys(self, tags: Sequence[int]) -> list[tuple[bytes | None, ...]]:
         """Value tuple of some attributes for each instance, in their order."""
+        if len(self.instances) == 1 and not self.instances[0].block.tags:
+            return [tuple(map(self.instances[0].block.shared.get, tags))]
         found: list[tuple[bytes | None, ...]] = []
         plans: dict[int, tuple[tuple[bytes | None, ...], list[tuple[int, int]]]] = {}
         for instance in self.instances:
@@ -218,6 +222,8 @@ class Series:
 
     def tally(self, tags: Sequence[int]) -> Counter[tuple[bytes | None, ...]]:
         """Count the distinct value tuples of some attributes over the instances."""
+        if len(self.instances) == 1:
+            return Counter(self.keys(tags))
         if not self._blocks:
             counts = Counter(id(one.block) for one in self.instances)
             held = {id(one.block): one.block for one in self.instances}

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from converter.core import dictionary
 from converter.core.header import (
@@ -101,6 +102,16 @@ def transform(
     return register
 
 
+_items = lru_cache(maxsize=256)(items)
+"""Several rules read one sequence; nobody changes what it gives."""
+
+
+@lru_cache(maxsize=4096)
+def _steps(keyword: str) -> tuple[str, ...]:
+    """Sequences that a dotted keyword leads through."""
+    return tuple(keyword.split(".")[:-1])
+
+
 class View:
     """Attributes of one dataset or sequence item, decoded on demand."""
 
@@ -129,15 +140,13 @@ class View:
         value = self.header.get(tag)
         if not value:
             return []
-        decoded = strings(
-            value,
-            dictionary.vr_of(tag),
-            self.charset,
-            default=self._call.default_charset,
-            keep_empty=keep_empty,
+        read = _strings_with_empty if keep_empty else _strings
+        found, findings = read(
+            value, dictionary.vr_of(tag), self.charset, self._call.default_charset
         )
-        self._call.found(decoded.findings, keyword)
-        return decoded.values
+        if findings:
+            self._call.found(findings, keyword)
+        return list(found)
 
     def text(self, keyword: str, joint: str = "; ") -> str:
         """All values as one text, or an empty one."""
@@ -145,13 +154,17 @@ class View:
 
     def first(self, keyword: str) -> str:
         """First value that is not empty, or an empty text."""
+        if not self.header.get(dictionary.tag_of(keyword) or 0):
+            return ""
         found = self.strings(keyword)
         return found[0] if found else ""
 
     def items(self, keyword: str) -> list[View]:
         """Items of a sequence."""
         value = self.header.get(dictionary.tag_of(keyword) or 0)
-        return [View(item, self._call, self.charset, self.stated) for item in items(value)]
+        if not value:
+            return []
+        return [View(item, self._call, self.charset, self.stated) for item in _items(value)]
 
     def alone(self) -> Header:
         """Header that can be read without what stands around it: with its character set."""
@@ -161,6 +174,22 @@ class View:
     def item(self, keyword: str) -> View | None:
         """First item of a sequence."""
         return next(iter(self.items(keyword)), None)
+
+
+Found: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
+"""Values of an attribute, and findings."""
+
+
+@lru_cache(maxsize=4096)
+def _strings(value: bytes, vr: str, charset: Charset, default: str) -> Found:
+    """Trimmed values; several rules read an attribute."""
+    decoded = strings(value, vr, charset, default=default)
+    return tuple(decoded.values), decoded.findings
+
+
+def _strings_with_empty(value: bytes, vr: str, charset: Charset, default: str) -> Found:
+    decoded = strings(value, vr, charset, default=default, keep_empty=True)
+    return tuple(decoded.values), decoded.findings
 
 
 class Call:
@@ -196,7 +225,7 @@ class Call:
     def at(self, source: Source) -> list[View]:
         """Datasets that hold the last attribute of a dotted source: one for a plain keyword."""
         views = [self.top]
-        for part in source.keyword.split(".")[:-1]:
+        for part in _steps(source.keyword):
             views = [item for view in views for item in view.items(part)]
         return views
 

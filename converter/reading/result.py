@@ -34,6 +34,10 @@ class Read(msgspec.Struct, frozen=True, eq=False):
             return NotImplemented
         return self.header == other.header and self._identity() == other._identity()
 
+    def __ne__(self, other: object) -> bool:
+        # a Struct without one compares identities
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(self._identity())
 

@@ -145,6 +145,8 @@ def _together(kept: Sequence[Header | Split]) -> _Columns | None:
 def _apart(headers: Sequence[Header]) -> _Columns:
     """Columns of any headers."""
     first = headers[0]
+    if len(headers) == 1:
+        return _Columns(first, [], [[]])
     everywhere: AbstractSet[int] = first.keys()
     tags: set[int] = set()
     if any(header.keys() != everywhere for header in headers):

@@ -345,6 +345,7 @@ def daemon_settings(loaded: Loaded) -> DaemonSettings:
         http_port=held.http_port,
         state=state,
         journal=Path(held.journal) if held.journal else state.parent / "journal",
+        output=Path(loaded.config.convert.output) if loaded.config.convert.output else None,
         policy=policy,
         open=held.open,
         receivers=held.receivers,

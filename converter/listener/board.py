@@ -1,4 +1,7 @@
-"""What is known of the running daemon, for ``/livez``, ``/readyz`` and ``/metrics``. No UID, no title, no address in it."""
+"""What is known of the running daemon, for ``/livez``, ``/readyz``, ``/metrics`` and the status page.
+
+No UID, no title, no address is in what it tells but in `Board.open`, which only the status page shows, to those with its token.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["Board"]
+from converter.listener.storing import DURATIONS
+
+__all__ = ["Board", "Summary", "Waiting"]
 
 STALE = 30.0
 """Seconds without a sign of life after which a part counts as dead."""
@@ -20,10 +26,16 @@ _HELP = {
     "associations_rejected_total": ("counter", "Associations that were rejected."),
     "connections_dropped_total": ("counter", "Connections that never asked for an association."),
     "cstore_total": ("counter", "C-STORE requests by how they were answered."),
+    "cstore_duration_seconds": (
+        "histogram",
+        "From a C-STORE's first data to its answer, the network and the sync within.",
+    ),
     "cecho_total": ("counter", "C-ECHO requests."),
     "received_bytes_total": ("counter", "Bytes received on all connections."),
     "journal_records_total": ("counter", "Instances written to the journals."),
     "journal_syncs_total": ("counter", "Syncs of the journals."),
+    "journal_waiting_bytes": ("gauge", "Journals that the study store has still to take in."),
+    "journal_age_seconds": ("gauge", "Time since the study store last had taken in all journals."),
     "journal_failures_total": ("counter", "Writes or syncs of the journals that failed."),
     "instances_total": (
         "counter",
@@ -31,6 +43,12 @@ _HELP = {
     ),
     "studies": ("gauge", "Studies by state."),
     "unpublished_oldest_age_seconds": ("gauge", "Age of the oldest change that is not published."),
+    "outbox": ("gauge", "Deliveries to FHIR servers by state; dead and held wait for a person."),
+    "outbox_oldest_age_seconds": ("gauge", "Age of the oldest delivery that is due."),
+    "circuits_open": (
+        "gauge",
+        "Destinations that nothing is sent to but one try from time to time.",
+    ),
     "publish_failures_total": ("counter", "Rounds of publishing that failed."),
     "disk_free_bytes": ("gauge", "Free space where the journals are."),
     "receivers": ("gauge", "Receiver processes that run."),
@@ -48,9 +66,38 @@ _COUNTS = {
     "journal.failures": ("journal_failures_total", ""),
     "ingest.": ("instances_total", "kind"),
     "studies.": ("studies", "state"),
+    "outbox.": ("outbox", "state"),
     "publish.failures": ("publish_failures_total", ""),
     "restarts": ("receiver_restarts_total", ""),
 }
+
+
+class Waiting(NamedTuple):
+    """What the outbox holds."""
+
+    states: Mapping[str, int] = {}
+    oldest: float = 0.0
+    """Seconds since 1970 from which on the oldest is due; 0 where none is."""
+    circuits: int = 0
+    """Destinations whose circuit is open."""
+
+
+class Summary(NamedTuple):
+    """How the daemon is, in numbers."""
+
+    faults: list[str]
+    """Why it is not ready; parts that do not move any more."""
+    associations: int
+    counts: dict[str, int]
+    """Totals, as ``cstore.success``."""
+    studies: dict[str, int]
+    outbox: Mapping[str, int]
+    unpublished_age: float
+    outbox_age: float
+    journal_age: float
+    journal_bytes: int
+    disk_free: int
+    circuits: int
 
 
 class Board:
@@ -66,8 +113,13 @@ class Board:
         self._studies: dict[str, int] = {}
         self._beats: dict[str, float] = {}
         self._faults: dict[str, str] = {}
-        self.associations = 0
+        self.open: list[tuple[int, str, str]] = []
+        """(number, address, study) of each association."""
         self.running = 0
+        self.waiting = Waiting()
+        self.journal_bytes = 0
+        self.journal_empty = time.monotonic()
+        """When the store last had taken in all journals."""
         self.oldest = 0.0
         self.bound = False
         self.draining = False
@@ -98,7 +150,38 @@ class Board:
         with self._lock:
             for name, number in counts.items():
                 self._own[f"ingest.{name}"] = number
-            self._studies = dict(studies)
+            self._studies = {f"studies.{state}": number for state, number in studies.items()}
+
+    def summary(self) -> Summary:
+        """Give what the status page shows anybody."""
+        faults = [f"{part} does not move" for part in self.alive()] + self.not_ready()
+        with self._lock:
+            return Summary(
+                faults,
+                self.associations,
+                dict(self._counts()),
+                {name.removeprefix("studies."): n for name, n in self._studies.items()},
+                self.waiting.states,
+                _age(self.oldest),
+                _age(self.waiting.oldest),
+                time.monotonic() - self.journal_empty,
+                self.journal_bytes,
+                self._free(),
+                self.waiting.circuits,
+            )
+
+    @property
+    def associations(self) -> int:
+        """How many are open."""
+        return len(self.open)
+
+    def _counts(self) -> Counter[str]:
+        """Totals of all processes of this run; the lock is held."""
+        counts = Counter(self._own)
+        counts.update(self._ended)
+        for held in self._receivers.values():
+            counts.update(held)
+        return counts
 
     def alive(self) -> list[str]:
         """What does not move any more; empty where all does."""
@@ -142,18 +225,19 @@ class Board:
     def metrics(self) -> str:
         """Text of the Prometheus exposition format, version 0.0.4."""
         with self._lock:
-            counts = Counter(self._own)
-            counts.update(self._ended)
-            for held in self._receivers.values():
-                counts.update(held)
+            counts = self._counts()
             counts.update(self._studies)
+        counts.update({f"outbox.{state}": number for state, number in self.waiting.states.items()})
         found: dict[str, dict[str, float]] = {
             "associations_active": {"": self.associations},
             "receivers": {"": self.running},
             "disk_free_bytes": {"": self._free()},
-            "unpublished_oldest_age_seconds": {
-                "": max(0.0, time.time() - self.oldest) if self.oldest else 0.0
-            },
+            "unpublished_oldest_age_seconds": {"": _age(self.oldest)},
+            "journal_waiting_bytes": {"": self.journal_bytes},
+            "journal_age_seconds": {"": time.monotonic() - self.journal_empty},
+            "outbox_oldest_age_seconds": {"": _age(self.waiting.oldest)},
+            "circuits_open": {"": self.waiting.circuits},
+            "cstore_duration_seconds": _histogram(counts),
         }
         for name, number in sorted(counts.items()):
             for start, (metric, label) in _COUNTS.items():
@@ -169,3 +253,17 @@ class Board:
                 lines += [f"# HELP dcm2fhir_{metric} {text}", f"# TYPE dcm2fhir_{metric} {kind}"]
                 lines += [f"dcm2fhir_{metric}{labels} {value}" for labels, value in values.items()]
         return "\n".join(lines) + "\n"
+
+
+def _age(moment: float) -> float:
+    return max(0.0, time.time() - moment) if moment else 0.0
+
+
+def _histogram(counts: Counter[str]) -> dict[str, float]:
+    """Samples of a histogram of the exposition format: buckets add up."""
+    samples: dict[str, float] = {}
+    total = 0
+    for number, bound in enumerate((*DURATIONS, "+Inf")):
+        total += counts[f"duration.{number}"]
+        samples[f'_bucket{{le="{bound}"}}'] = total
+    return {**samples, "_sum": counts["duration.us"] / 1e6, "_count": total}

@@ -15,7 +15,7 @@ from typing import Any
 
 from converter.core.settle import Settler
 from converter.errors import StoreError
-from converter.listener.board import Board
+from converter.listener.board import Board, Waiting
 from converter.listener.control import Close, Drain, ReceiverSettings, flat
 from converter.listener.ledger import Ledger
 from converter.listener.policy import refuse_exposure
@@ -24,7 +24,7 @@ from converter.listener.publisher import MOST, Delivery, Publisher
 from converter.listener.round import RoundStore
 from converter.listener.starting import DaemonSettings, bind, serve_http, take_locks
 from converter.listener.tls import server_context
-from converter.listener.writer import Writer, receiver_folders
+from converter.listener.writer import Writer, receiver_folders, waiting_bytes
 from converter.pipeline import Request
 
 __all__ = ["Daemon"]
@@ -33,6 +33,8 @@ logger = logging.getLogger("converter.listener")
 TICK = 0.05
 INGEST = 0.5
 """Seconds between batches: each is a sync that the receivers would have to wait behind."""
+LOOK = 5.0
+"""Seconds between counts of the outbox."""
 RESTART = 1.0
 """Seconds between starts of a receiver that dies at once."""
 AFTER_CLOSE = 2.0
@@ -277,7 +279,7 @@ class Daemon:
     def _look(self) -> None:
         held = list(self._receivers.open())
         self._carried = frozenset(study for _, _, study in held if study)
-        self._board.associations = len(held)
+        self._board.open = held
         self._board.beat("accepting")
         for name, number in self._receivers.counts.items():
             self._board.count(name, number)
@@ -309,21 +311,28 @@ class Daemon:
         """Take in journals as long as there is something in them."""
         ledger = Ledger(self._settings.state)
         writer = Writer(ledger, self._changed, self._settings.policy.authoritative)
-        next_totals = 0.0
+        next_totals = next_look = 0.0
         try:
             while True:
                 last = self._stopping.is_set()
                 fault = ""
                 taken = 0
                 try:
-                    taken = writer.ingest(receiver_folders(self._settings.journal))
+                    folders = receiver_folders(self._settings.journal)
+                    taken = writer.ingest(folders)
+                    if not writer.behind:
+                        self._board.journal_empty = time.monotonic()
                     if time.monotonic() >= next_totals or last:
                         next_totals = time.monotonic() + 1.0
                         self._board.set_totals(writer.counts, ledger.counts())
                         self._board.oldest = ledger.oldest_unpublished()
+                    if time.monotonic() >= next_look:
+                        next_look = time.monotonic() + LOOK
+                        self._board.waiting = Waiting(*ledger.waiting())
                 except (StoreError, OSError) as error:
                     fault = "the study store cannot be written"
                     logger.error("%s: %s", fault, type(error).__name__)  # noqa: TRY400
+                self._board.journal_bytes = waiting_bytes(self._settings.journal)
                 self._board.beat("writer", fault)
                 if last and not taken:
                     return

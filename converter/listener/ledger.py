@@ -41,7 +41,9 @@ _SCHEMA = (
         excluded INTEGER NOT NULL DEFAULT 0, conflicted INTEGER NOT NULL DEFAULT 0,
         rule_patient TEXT, rule_issuer TEXT,
         resource_id TEXT NOT NULL DEFAULT '', findings BLOB NOT NULL DEFAULT x'90') WITHOUT ROWID""",
-    "CREATE INDEX IF NOT EXISTS received_study_state ON received_study (state)",
+    "DROP INDEX IF EXISTS received_study_state",
+    "CREATE INDEX IF NOT EXISTS received_study_change ON received_study (state, last_change, study_uid)",
+    "CREATE INDEX IF NOT EXISTS outbox_state ON outbox (state, since, destination, study_uid)",
     "CREATE INDEX IF NOT EXISTS sop_converted ON sop (converted_id)",
 )
 
@@ -111,12 +113,19 @@ class Ledger:
     Parameters
     ----------
     place : Path or ServerPlace
+    reading : float
+        Seconds for which it may be read, and not written; 0: it is written as well.
     patient, role
         As of `converter.store.open_database`.
     """
 
-    def __init__(self, place: Place, *, patient: bool = False, role: str = "") -> None:
+    def __init__(
+        self, place: Place, *, reading: float = 0.0, patient: bool = False, role: str = ""
+    ) -> None:
         self.database = open_database(place, patient=patient, role=role)
+        if reading:
+            self.database.only_read(reading)
+            return
         self.database.prepare(_SCHEMA)
 
     def close(self) -> None:
@@ -302,11 +311,15 @@ class Ledger:
         return bool(count)
 
     def counts(self) -> dict[str, int]:
-        """Studies by state, and instances."""
-        found = {f"studies.{s}": n for s, n in self.all(
-            "SELECT state, count(*) FROM received_study GROUP BY state")}  # fmt: skip
-        found["instances"] = self.all("SELECT count(*) FROM received_instance")[0][0]
-        return found
+        """Studies by state."""
+        return dict(self.all("SELECT state, count(*) FROM received_study GROUP BY state"))
+
+    def waiting(self) -> tuple[dict[str, int], float, int]:
+        """Deliveries by state, since when the oldest is due (0: none is), destinations with an open circuit."""
+        rows = self.all("SELECT state, count(*), min(since) FROM outbox GROUP BY state")
+        oldest = next((float(since) for state, _, since in rows if state == "due"), 0.0)
+        circuits = self.all("SELECT count(*) FROM destination WHERE circuit <> ''")[0][0]
+        return {state: int(count) for state, count, _ in rows}, oldest, int(circuits)
 
     def oldest_unpublished(self) -> float:
         """Seconds since 1970 of the first change that is not published; 0 where all are."""

@@ -14,9 +14,14 @@ from converter.errors import ConfigurationError, StoreError
 from converter.listener.board import Board
 from converter.listener.http import serve
 from converter.listener.policy import Policy
+from converter.listener.web import StatusPages, token_of
+from converter.listener.window import Window
 from converter.store.place import Lock, refuse_network
 
 __all__ = ["DaemonSettings", "bind", "serve_http", "take_locks"]
+
+TOKEN_FILE = "status.token"  # noqa: S105  a name, no secret
+"""In the folder of the journals, which only the daemon's user may enter."""
 
 
 class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +32,8 @@ class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
     http_port: int = 8080
     state: Path
     journal: Path
+    output: Path | None = None
+    """Folder of the resources, for the status page."""
     policy: Policy = Policy()
     open: bool = False
     receivers: int = 0
@@ -96,14 +103,16 @@ def bind(settings: DaemonSettings, stack: ExitStack) -> socket.socket:
 
 
 def serve_http(settings: DaemonSettings, board: Board, stack: ExitStack) -> Any:
-    """Serve health and metrics on loopback.
+    """Serve health, metrics and the status page on loopback.
 
     Raises
     ------
     ConfigurationError
     """
+    token = token_of(settings.journal / TOKEN_FILE)
+    pages = StatusPages(board, lambda: Window(settings.state, settings.output))
     try:
-        web = serve(("127.0.0.1", settings.http_port), board)
+        web = serve(("127.0.0.1", settings.http_port), board, pages, token)
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on 127.0.0.1 port {settings.http_port} (--http-port): {error.strerror}"

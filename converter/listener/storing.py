@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,10 +21,13 @@ from converter.listener.status import STATUSES, Answer, of_reason
 from converter.listener.wire import Command, Interruption
 from converter.reading import Limits, Read, read_bytes, read_stream
 
-__all__ = ["Connection", "Guard", "Storer", "Whole"]
+__all__ = ["DURATIONS", "Connection", "Guard", "Storer", "Whole"]
 
 LIMITS: Final = Limits(header=1 << 20, inflate=64 << 20)
 """Of one object: no value beyond 1 MiB, so that no peer decides how much memory we take."""
+
+DURATIONS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+"""Upper bounds, in seconds, by which C-STOREs are counted."""
 
 logger = logging.getLogger("converter.listener")
 _preamble = cache(preamble)
@@ -161,11 +165,14 @@ class Storer:
     tag_set: str = ""
     """Name of `wanted`."""
     statuses: Counter[str] = field(default_factory=Counter)
+    durations: Counter[str] = field(default_factory=Counter)
+    """Objects by place among `DURATIONS`, and all their microseconds (``us``)."""
 
     def store(
         self, connection: Connection, context: tuple[str, str], command: Command, data: DataSet
     ) -> Answer:
         """See `converter.listener.fastpath.Storing.store`."""
+        began = time.perf_counter()
         try:
             name = self._store(connection, context, command, data)
         except Interruption:
@@ -174,6 +181,9 @@ class Storer:
         except Exception as error:  # a fault of ours must not look like a fault of the object
             logger.exception("an object could not be stored: %s", type(error).__name__)
             name = "internal"
+        took = time.perf_counter() - began
+        self.durations[str(bisect_left(DURATIONS, took))] += 1
+        self.durations["us"] += int(took * 1e6)
         self.statuses[name] += 1
         return STATUSES[name]
 

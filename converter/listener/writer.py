@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ from converter.listener.journal import Tail, lock_folder, segments
 from converter.listener.ledger import Ledger
 from converter.listener.record import Received, unpack_received
 
-__all__ = ["Writer", "log_name", "receiver_folders"]
+__all__ = ["Writer", "log_name", "receiver_folders", "waiting_bytes"]
 
 BATCH = 2 << 20
 """Bytes of the journals that one transaction takes in."""
@@ -27,6 +28,16 @@ logger = logging.getLogger("converter.listener")
 def receiver_folders(journal: Path) -> list[Path]:
     """Folders of receivers, of this run and of earlier ones."""
     return sorted(path for path in journal.glob("r[0-9]*") if path.is_dir())
+
+
+def waiting_bytes(journal: Path) -> int:
+    """Bytes of finished segments that are still to be taken in; those in use, which may be empty, do not count."""
+    total = 0
+    for folder in receiver_folders(journal):
+        for _, path in segments(folder)[:-1]:
+            with suppress(FileNotFoundError):
+                total += path.stat().st_size
+    return total
 
 
 class Writer:
@@ -56,6 +67,8 @@ class Writer:
         self._clock = clock
         self._tails: dict[Path, Tail] = {}
         self.counts: Counter[str] = Counter()
+        self.behind = False
+        """Whether the latest batch left something for the next."""
 
     def ingest(self, folders: Iterable[Path], *, finished: bool = False) -> int:
         """Take in what is there; give the number of records.
@@ -99,6 +112,7 @@ class Writer:
                 raise
         for path, tail in over:
             self._delete(path, tail)
+        self.behind = size >= BATCH
         return len(batch)
 
     def _take(self, batch: list[tuple[int, Received]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -70,6 +71,10 @@ class Database(ABC):
     @abstractmethod
     def stream(self, sql: str) -> Iterator[Any]:
         """Rows of a query that may be large; nothing else may be asked meanwhile."""
+
+    @abstractmethod
+    def only_read(self, seconds: float) -> None:
+        """Write nothing from here on, and end a query that takes longer."""
 
     @abstractmethod
     def close(self) -> None:
@@ -172,6 +177,13 @@ class SqliteDatabase(Database):
         """See `Database.stream`."""
         yield from self.connection.execute(sql)
 
+    def only_read(self, seconds: float) -> None:
+        """See `Database.only_read`; the time is that of all queries together."""
+        until = time.monotonic() + seconds
+        with self.guard():
+            self.connection.execute("PRAGMA query_only = ON")
+            self.connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+
     def close(self) -> None:
         """See `Database.close`."""
         self.connection.close()
@@ -197,5 +209,7 @@ class SqliteDatabase(Database):
             return f"The temporary study store is damaged. Look at the disk, then {again}."
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             return "Another process holds the study store. Wait for it, or name another --state."
+        if code == sqlite3.SQLITE_INTERRUPT:
+            return "The study store did not answer in time. Try again."
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         return f"The study store failed ({name}). Look at its disk and permissions, then {again}."

@@ -319,6 +319,8 @@ class PostgresDatabase(Database):
 
     def _say(self, error: Any) -> StoreError:
         state = error.sqlstate or ""
+        if state == "57014":
+            return StoreError("The study store did not answer in time. Try again.")
         if self._raw.closed or state[:2] in {"08", "57"}:
             self._raw.close()
             return StoreAwayError(
@@ -391,6 +393,12 @@ class PostgresDatabase(Database):
         with self.guard():
             self._raw.execute("SELECT pg_advisory_lock_shared(%s, %s)", (key, number))
             return {_signed(held) for held in self.holders(-1, key)} <= {number}
+
+    def only_read(self, seconds: float) -> None:
+        """See `Database.only_read`; the time is that of each query."""
+        with self.guard():
+            self.connection.execute("SET default_transaction_read_only = on")
+            self.connection.execute(f"SET statement_timeout = {int(seconds * 1000)}")
 
     def close(self) -> None:
         """See `Database.close`."""

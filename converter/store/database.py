@@ -74,7 +74,7 @@ class Database(ABC):
 
     @abstractmethod
     def only_read(self, seconds: float) -> None:
-        """Write nothing from here on, and end a query that takes longer."""
+        """Write nothing from now on, and end a query after a moment: for a look beside others."""
 
     @abstractmethod
     def close(self) -> None:
@@ -178,7 +178,7 @@ class SqliteDatabase(Database):
         yield from self.connection.execute(sql)
 
     def only_read(self, seconds: float) -> None:
-        """See `Database.only_read`; the time is that of all queries together."""
+        """See `Database.only_read`."""
         until = time.monotonic() + seconds
         with self.guard():
             self.connection.execute("PRAGMA query_only = ON")
@@ -210,6 +210,6 @@ class SqliteDatabase(Database):
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             return "Another process holds the study store. Wait for it, or name another --state."
         if code == sqlite3.SQLITE_INTERRUPT:
-            return "The study store did not answer in time. Try again."
+            return "The study store took too long to answer."
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         return f"The study store failed ({name}). Look at its disk and permissions, then {again}."

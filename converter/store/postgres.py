@@ -319,8 +319,6 @@ class PostgresDatabase(Database):
 
     def _say(self, error: Any) -> StoreError:
         state = error.sqlstate or ""
-        if state == "57014":
-            return StoreError("The study store did not answer in time. Try again.")
         if self._raw.closed or state[:2] in {"08", "57"}:
             self._raw.close()
             return StoreAwayError(
@@ -395,10 +393,10 @@ class PostgresDatabase(Database):
             return {_signed(held) for held in self.holders(-1, key)} <= {number}
 
     def only_read(self, seconds: float) -> None:
-        """See `Database.only_read`; the time is that of each query."""
+        """See `Database.only_read`."""
         with self.guard():
-            self.connection.execute("SET default_transaction_read_only = on")
-            self.connection.execute(f"SET statement_timeout = {int(seconds * 1000)}")
+            self._raw.execute("SET default_transaction_read_only = on")
+            self._raw.execute(f"SET statement_timeout = {int(seconds * 1000)}")
 
     def close(self) -> None:
         """See `Database.close`."""

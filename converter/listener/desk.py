@@ -90,7 +90,8 @@ class Desk(Ledger):
         """Publish a study no more, or again."""
         with self.database.transaction() as db:
             found = db.execute(
-                "UPDATE received_study SET excluded = ? WHERE study_uid = ?", (int(not undo), study_uid)
+                "UPDATE received_study SET excluded = ? WHERE study_uid = ?",
+                (int(not undo), study_uid),
             ).rowcount
             if found:
                 self._again(db, study_uid, now)

@@ -127,6 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 2 * MOST
 
     def __init__(self, address: tuple[str, int], board: Board, pages: Pages, token: str) -> None:
         self.board = board

@@ -223,7 +223,12 @@ def _finding(issue: Issue) -> Markup:
     told = [issue.message, *((reason.meaning, reason.action) if reason else ())]
     seen = [element("small", element("bdi", one, class_="uid")) for one in issue.examples]
     return parts.row(
-        element("th", parts.badge(issue.code, _SEVERITIES.get(issue.severity, "idle"), issue.severity), scope="row"),
+        element(
+            "th",
+            parts.badge(issue.code, _SEVERITIES.get(issue.severity, "idle"), issue.severity),
+            element("small", issue.severity),
+            scope="row",
+        ),
         parts.cell("times", f"{issue.count:,}", "number"),
         parts.cell("where", joined([*where, *seen])),
         parts.cell("meaning", joined(element("div", one) for one in dict.fromkeys(told) if one)),

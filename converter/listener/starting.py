@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from contextlib import ExitStack, suppress
@@ -20,6 +21,7 @@ from converter.store.place import Lock, refuse_network
 
 __all__ = ["DaemonSettings", "bind", "serve_http", "take_locks"]
 
+logger = logging.getLogger("converter.listener")
 TOKEN_FILE = "status.token"  # noqa: S105  a name, no secret
 """In the folder of the journals, which only the daemon's user may enter."""
 
@@ -109,7 +111,8 @@ def serve_http(settings: DaemonSettings, board: Board, stack: ExitStack) -> Any:
     ------
     ConfigurationError
     """
-    token = token_of(settings.journal / TOKEN_FILE)
+    file = settings.journal / TOKEN_FILE
+    token = token_of(file)
     pages = StatusPages(board, lambda: Window(settings.state, settings.output))
     try:
         web = serve(("127.0.0.1", settings.http_port), board, pages, token)
@@ -117,6 +120,7 @@ def serve_http(settings: DaemonSettings, board: Board, stack: ExitStack) -> Any:
         raise ConfigurationError(
             f"cannot listen on 127.0.0.1 port {settings.http_port} (--http-port): {error.strerror}"
         ) from error
+    logger.info("status page: the password of http://127.0.0.1:%d/ is in %s", web.server_port, file)
     stack.callback(web.server_close)
     stack.callback(web.shutdown)
     return web

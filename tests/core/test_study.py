@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter.core.header import digest
+from converter.core.header import Split, digest
 from converter.core.study import Block, Series, assemble, pack, pack_block, unpack_block
 
 HEADERS = st.dictionaries(st.sampled_from([1, 2, 3, 4]), st.binary(max_size=3))
@@ -24,7 +24,32 @@ def test_a_block_gives_back_every_header(headers):
     rows = [(f"1.{i}", header, f"f{i}", ["x"]) for i, header in enumerate(headers)]
     made = unpack_block(pack_block(pack("1", "1.2", rows)))
     assert [made.header(index) for index in range(len(headers))] == headers
-    assert [row.digest for row in made.rows] == [digest(header) for header in headers]
+
+
+SHARED = {1: b"a", 2: b"b"}
+OWN = st.tuples(st.binary(max_size=2), st.binary(max_size=1))
+ALIKE = st.one_of(
+    OWN.map(lambda values: Split(SHARED, (3, 4), values)),
+    OWN.map(lambda values: Split(SHARED, (3, 4), values).whole()),
+    OWN.map(lambda values: Split({1: b"a"}, (2, 4), values)),
+    HEADERS,
+)
+
+
+@given(st.lists(ALIKE, min_size=1, max_size=6))
+def test_headers_in_parts_make_the_block_that_whole_ones_make(kept):
+    whole = [one.whole() if isinstance(one, Split) else one for one in kept]
+    made, expected = (
+        pack("1", "1.2", [(f"1.{i}", one, "", []) for i, one in enumerate(some)])
+        for some in (kept, whole)
+    )
+    assert made == expected
+
+
+def test_a_copy_of_an_older_state_that_holds_its_digest_is_known_again():
+    old, new = block(("1.1", b"x", "a")), block(("1.1", b"x", "b"))
+    old.rows[0].digest = digest({1: b"x"})
+    assert assemble("1", [old, new]).duplicates == ["b"]
 
 
 @given(st.lists(HEADERS, min_size=1, max_size=6))

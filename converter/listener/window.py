@@ -14,7 +14,7 @@ from converter.core.issues import Issue
 from converter.errors import SinkError, StandingError
 from converter.listener.desk import Desk, StudyRow
 from converter.sinks.files import read_standing
-from converter.store.address import Place
+from converter.store.address import ServerPlace
 from converter.store.outbox import Letter
 from converter.store.reads import decode_converted, decode_outcome
 
@@ -66,7 +66,7 @@ class Window(Desk):
         Folder that resources are written to.
     """
 
-    def __init__(self, place: Place, output: Path | None = None) -> None:
+    def __init__(self, place: Path | ServerPlace, output: Path | None = None) -> None:
         super().__init__(place, reading=SECONDS)
         self._output = output
 

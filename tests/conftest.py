@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,24 @@ def _no_settings_of_this_machine(monkeypatch, tmp_path_factory):
         monkeypatch.delenv(name)
     for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / name.lower()))
+
+
+@pytest.fixture(scope="session")
+def postgres_module():
+    spec = importlib.util.spec_from_file_location(
+        "servers_postgres", Path(__file__).parent / "servers" / "postgres.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_module):
+    """A PostgreSQL server; ``postgres.url()`` is a new schema in it."""
+    running = postgres_module.server()
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="session")

@@ -250,7 +250,7 @@ find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/
 )
 @option(
     "--state",
-    metavar="FILE",
+    metavar="FILE|URL",
     heading=HOW,
     help="Keep the study store: a later run skips what has not changed and finishes what was interrupted.",
 )

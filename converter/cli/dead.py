@@ -21,7 +21,7 @@ __all__ = ["dead"]
 
 STATE = option(
     "--state",
-    metavar="FILE",
+    metavar="FILE|URL",
     help="The study store (default: listen.db in $XDG_STATE_HOME/dcm2fhir, or convert.db where that is not there).",
 )
 TO = option("--to", metavar="URL|NAME", default="", help="Only of this destination.")
@@ -119,12 +119,12 @@ def _beside(state: str | None, work: Callable[[Outbox], int]) -> int:
     """Do something with an outbox beside whoever uses it, and say whose it is."""
     configuration(None, {})
     from converter.cli.delivering import state_file
-    from converter.store import open_beside
+    from converter.store import open_beside, place_of
 
-    path = Path(state) if state else state_file("listen.db")
-    if not state and not path.is_file():
-        path = state_file("convert.db")
-        if not path.is_file():
+    path = place_of(state or str(state_file("listen.db")))
+    if not state and isinstance(path, Path) and not path.is_file():
+        path = convert = state_file("convert.db")
+        if not convert.is_file():
             click.echo("no state is kept yet, so nothing was refused", err=True)
             return 0
     store = open_beside(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,10 +33,19 @@ if TYPE_CHECKING:
     from converter.delivery.talk import Delivery
     from converter.pipeline import Progress
     from converter.settings import DestinationSettings
+    from converter.store import StatePlace
     from converter.store.outbox import Row
     from converter.store.sql import SqlStore
 
-__all__ = ["Destinations", "RunDelivery", "config_for", "remembered", "say", "state_file"]
+__all__ = [
+    "Destinations",
+    "RunDelivery",
+    "clock_of",
+    "config_for",
+    "remembered",
+    "say",
+    "state_file",
+]
 
 Json = dict[str, Any]
 
@@ -146,6 +156,7 @@ class Destinations:
             self.targets,
             workers=delivery.workers,
             timing=timing,
+            clock=clock_of(store),
             settled=settled,
         )
         for target in self.targets:
@@ -157,6 +168,11 @@ class Destinations:
                 why = f"it speaks FHIR {capability.wrong_version}, not R4 (4.0.1)"
                 target.open(why, float("inf"))
         return sender
+
+
+def clock_of(store: SqlStore) -> Clock:
+    """Clock of all who send from a store: leases and waiting times of several hosts are on it."""
+    return Clock(ahead=store.outbox.now() - time.time())
 
 
 def _recipe(config: Config, own: DestinationSettings, rules: RuleSet) -> tuple[Recipe, Policy]:
@@ -204,11 +220,11 @@ class RunDelivery:
     def __call__(self, store: SqlStore, progress: Progress, stop: Callable[[], bool]) -> None:
         """Queue the studies of the run and send them, for so long as the configuration says."""
         names = list(self.settings)
-        clock = Clock()
+        clock = clock_of(store)
         kept = remembered(self._loaded)
         for name in names:
             store.outbox.configure(name, kept)
-        store.outbox.reclaim()  # a run has its state alone
+        store.outbox.reclaim()  # a run has its state file alone
         store.outbox.enqueue(names, clock.now(), store.outbox.seen(store.run))
         due = store.outbox.waiting(names, clock.now())
         progress.phase("delivering", sum(count for count, _ in due.values()))
@@ -244,7 +260,7 @@ class RunDelivery:
             )
 
 
-def say(tally: Tally, state: Path, *, unconverted: int = 0) -> None:
+def say(tally: Tally, state: StatePlace, *, unconverted: int = 0) -> None:
     """Tell on stderr what was delivered, what was not and why, and how to go on."""
     # always named: without it `dead` looks into the daemon's state first, and `send` into convert's
     at = f" --state {shlex.quote(str(state))}"

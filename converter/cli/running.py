@@ -77,11 +77,12 @@ def run_convert(state: State, inputs: Sequence[Path], loaded: Loaded, given: dic
         delivery = None
         if settings.to and not dry_run:
             from converter.cli.delivering import RunDelivery, say, state_file
+            from converter.store import place_of
 
             # wrong destinations are told before anything is read
             delivery = RunDelivery(loaded)
             stack.callback(delivery.close)
-            file = Path(settings.state) if settings.state else state_file("convert.db")
+            file = place_of(settings.state) if settings.state else state_file("convert.db")
         request = _request(loaded, named, given, stack, dry_run=dry_run)
         if delivery is not None:
             delivery.share(request.rules)
@@ -146,6 +147,7 @@ def _request(
     from converter.pipeline import Parts, Request
     from converter.pipeline.engine import Place
     from converter.sources import Filters, look
+    from converter.store import place_of
 
     config, settings = loaded.config, loaded.config.convert
     rules = rules_of(config)
@@ -169,7 +171,7 @@ def _request(
         ignore_changed=settings.ignore_changed,
         jobs=settings.jobs or len(os.sched_getaffinity(0)),
         place=Place(settings.engine, settings.engine_address) if settings.engine else None,
-        state=Path(settings.state) if settings.state else None,
+        state=place_of(settings.state) if settings.state else None,
         prune=settings.prune,
         ownership=settings.ownership,
         profiles=[

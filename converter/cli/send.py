@@ -22,7 +22,7 @@ dcm2fhir send --state run.db --to https://fhir.example/r4
 @click.command(cls=Command, examples=EXAMPLES)
 @option(
     "--state",
-    metavar="FILE",
+    metavar="FILE|URL",
     help="The study store (default: convert.db in $XDG_STATE_HOME/dcm2fhir).",
 )
 @option("--to", metavar="URL|NAME", multiple=True, help="Only to this destination (repeatable).")
@@ -67,8 +67,10 @@ def send(
     from converter.cli.delivering import state_file
 
     named = given.get("state") or loaded.config.convert.state
-    path = Path(named) if named else state_file("convert.db")
-    if not named and not path.is_file():
+    from converter.store import place_of
+
+    path = place_of(named or str(state_file("convert.db")))
+    if not named and isinstance(path, Path) and not path.is_file():
         click.echo("nothing is queued: no state is kept yet", err=True)
         return 0
     from converter.cli.sending import drain

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from converter.cli.delivering import Destinations, config_for, say
+from converter.cli.delivering import Destinations, clock_of, config_for, say
 from converter.config import Loaded
-from converter.delivery.clock import Clock
 from converter.delivery.destinations import named, resolve
 from converter.pipeline.pool import Stop, catching_signals
 from converter.settings import DestinationSettings, parse_duration
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from converter.delivery.sender import Tally
+    from converter.store import StatePlace
     from converter.store.sql import SqlStore
 
 __all__ = ["drain"]
@@ -27,7 +26,7 @@ INTERRUPTED = 130
 
 
 def drain(
-    path: Path,
+    path: StatePlace,
     loaded: Loaded,
     to: Sequence[str],
     config_file: str | None,
@@ -85,7 +84,7 @@ def _send(
 ) -> Tally:
     destinations = Destinations({name: own.config for name, own in configs.items()}, chosen)
     try:
-        clock = Clock()
+        clock = clock_of(store)
         until = clock.now() + parse_duration(loaded.config.delivery.deliver_timeout)
         sender = destinations.sender(store, lambda _row, _delivery: None)
         return sender.run(until=until, stop=stop.__bool__)

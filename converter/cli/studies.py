@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["studies"]
 
+SHOWN = 20
+"""Instances that `show` lists of a rejection note."""
 STATES = ("receiving", "settled", "published", "conflict", "held", "excluded")
 
 
@@ -39,7 +41,7 @@ def place(function: Any) -> Any:
     for decorate in (
         verbosity,
         option("--config", "config_file", metavar="FILE", help="Configuration file."),
-        option("--state", metavar="FILE", help="State file of the daemon (default: its own)."),
+        option("--state", metavar="FILE|URL", help="State of the daemon (default: its own)."),
     ):
         function = decorate(function)
     return function
@@ -49,10 +51,11 @@ def place(function: Any) -> Any:
 def opened(state: str | None, config_file: str | None) -> Iterator[Desk]:
     """Open the ledger of the daemon's state file."""
     from converter.listener.desk import Desk
+    from converter.store import place_of
 
     loaded = configuration(config_file, {"listen.state": state})
-    path = Path(loaded.config.listen.state or state_folder() / "listen.db")
-    if not path.is_file():
+    path = place_of(loaded.config.listen.state or str(state_folder() / "listen.db"))
+    if isinstance(path, Path) and not path.is_file():
         raise ConfigurationError(f"there is no state file {path}: name it with --state.")
     with closing(Desk(path)) as ledger:
         yield ledger
@@ -129,6 +132,10 @@ def show(uid: str, state: str | None, config_file: str | None, patients: bool, *
             ("findings", ", ".join(row.findings)),
         ]
         rows += [("sender", f"{name} ({count})") for name, count in ledger.senders(uid)]
+        for note, title, named in ledger.rejections(uid):
+            rows.append(("rejection note", f"{note} ({title}, instances here: {len(named)})"))
+            rows += [("rejected by it", sop) for sop in named[:SHOWN]]
+            rows += [("rejected by it", f"{len(named) - SHOWN} more")] if named[SHOWN:] else []
         if patients:
             rows += [
                 ("patient", f"{patient or '(none)'}{'|' + issuer if issuer else ''} ({count})")
@@ -165,11 +172,11 @@ def resolve(uid: str, state: str | None, config_file: str | None, patient: str, 
 @click.argument("uid")
 @place
 def exclude(uid: str, state: str | None, config_file: str | None, **_: Any) -> None:
-    """Publish a study no more; what is published stays as it is."""
+    """Publish a study no more: what is published of it is taken back, and it says that it is cancelled."""
     with opened(state, config_file) as ledger:
         _one(ledger, uid)
         ledger.exclude(uid, time.time())
-    click.echo("excluded; `studies include` undoes it", err=True)
+    click.echo("excluded; it is taken back next, and `studies include` undoes it", err=True)
 
 
 @studies.command(cls=Command, examples="dcm2fhir studies include 1.2.3")

@@ -183,6 +183,15 @@ class Sender:
         }
         return self.tally
 
+    def give_back(self) -> None:
+        """Let what is still leased be tried at once: the store failed before it took what came of it."""
+        now = self.clock.now()
+        rows = list(self._flying.values())
+        self.outbox.settle(
+            [Settled(row, "due", now, now, uncertain=True, failed=False) for row in rows]
+        )
+        self._flying.clear()
+
     # out
 
     def _fill(self, pool: ThreadPoolExecutor, now: float) -> None:
@@ -211,6 +220,8 @@ class Sender:
             self.outbox.known(target.name, {*keys, reference} - {""}),
             target.outlet.server_ids,
             rendered.dropped,
+            frozenset(rendered.tombstones),
+            rendered.withdrawn,
         )
 
     def _work(self, target: Target, jobs: list[Job]) -> None:
@@ -220,8 +231,6 @@ class Sender:
             if number and (target.outlet.circuit or target.failures):
                 self._box.put(
                     (job.row, Delivery("back"))
-            frozenset(rendered.tombstones),
-            rendered.withdrawn,
                 )  # it was seen meanwhile that nothing goes
             else:
                 self._box.put((job.row, self._deliver(target, job)))
@@ -261,7 +270,6 @@ class Sender:
         now = self.clock.now()
         settled: list[Settled] = []
         for row, delivery in results:
-            del self._flying[row.token]
             self.targets[row.destination].flying -= 1
             if isinstance(delivery, ConverterError):
                 raise delivery
@@ -269,6 +277,8 @@ class Sender:
             self.told(row, delivery)
         if settled:
             self.outbox.settle(settled)
+            for row, _ in results:
+                del self._flying[row.token]
             self._learn(results)
             self._reopen(now)
         if self._flying and now - self._renewed > self.timing.lease / 4:

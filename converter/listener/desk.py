@@ -7,12 +7,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from converter.listener.ledger import LIVE, Ledger
+from converter.core.rejection import is_note, notes_of
+from converter.core.study import assemble
+from converter.errors import StoreError
+from converter.listener import origins
+from converter.listener.ledger import EXCLUDED, LIVE, Ledger, study_blocks
 from converter.store.database import Connection
 
 __all__ = ["Desk", "StudyRow"]
 
 _words = msgspec.msgpack.Decoder(list[str]).decode
+_header = msgspec.msgpack.Decoder(dict[int, bytes]).decode
 
 
 class StudyRow(NamedTuple):
@@ -69,9 +74,19 @@ class Desk(Ledger):
             (study_uid,),
         )
 
+    def rejections(self, study_uid: str) -> list[tuple[str, str, list[str]]]:
+        """(UID of a rejection note, code of its title, instances of the study that it names), by UID."""
+        with self.database.guard():
+            blocks = study_blocks(self.database.connection, study_uid)
+            study = assemble(study_uid, blocks)
+        rows = self.all("SELECT sop_uid FROM received_instance WHERE study_uid = ?", (study_uid,))
+        there = {row[0] for row in rows}
+        return [(note.uid, note.title, sorted(note.named & there)) for note in notes_of(study)]
+
     def resolve(self, study_uid: str, patient: str, issuer: str | None, now: float) -> bool:
         """Say whose study it is; whether there is such a study with such a patient."""
         with self.database.transaction() as db:
+            self.database.lock([study_uid])
             known = db.execute(
                 "SELECT 1 FROM received_instance WHERE study_uid = ? AND patient = ? "
                 "AND (CAST(? AS TEXT) IS NULL OR issuer = ? OR universal = ?)",
@@ -87,11 +102,12 @@ class Desk(Ledger):
         return True
 
     def exclude(self, study_uid: str, now: float, *, undo: bool = False) -> bool:
-        """Publish a study no more, or again."""
+        """Take back what is published of a study and publish it no more, or again."""
         with self.database.transaction() as db:
+            self.database.lock([study_uid])
             found = db.execute(
                 "UPDATE received_study SET excluded = ? WHERE study_uid = ?",
-                (int(not undo), study_uid),
+                (0 if undo else EXCLUDED, study_uid),
             ).rowcount
             if found:
                 self._again(db, study_uid, now)
@@ -100,6 +116,7 @@ class Desk(Ledger):
     def republish(self, study_uid: str, now: float) -> bool:
         """Have a study published again as it is."""
         with self.database.transaction() as db:
+            self.database.lock([study_uid])
             found = db.execute(
                 "SELECT 1 FROM received_study WHERE study_uid = ?", (study_uid,)
             ).fetchone()
@@ -108,7 +125,7 @@ class Desk(Ledger):
         return found is not None
 
     def _again(self, db: Connection, uid: str, now: float) -> None:
-        if self.judge(db, uid, now) == "receiving":
+        if self.judge(db, uid, self.database.now() or now) == "receiving":
             db.execute("UPDATE received_study SET state = 'settled' WHERE study_uid = ?", (uid,))
 
     def purge(self, before: float) -> tuple[int, int]:
@@ -123,15 +140,35 @@ class Desk(Ledger):
                     (before,),
                 )
             ]
-            instances = 0
+            studies = instances = 0
             for uid in uids:
-                instances += db.execute(
-                    "UPDATE received_instance SET header = NULL WHERE study_uid = ? AND header IS NOT NULL",
+                rows = db.execute(
+                    "SELECT sop_uid, header FROM received_instance "
+                    "WHERE study_uid = ? AND header IS NOT NULL",
                     (uid,),
-                ).rowcount
-        return len(uids), instances
+                ).fetchall()
+                # a rejection note stays: it speaks of what comes late, too
+                dropped = [(uid, sop) for sop, header in rows if not is_note(_header(header))]
+                db.executemany(
+                    "UPDATE received_instance SET header = NULL WHERE study_uid = ? AND sop_uid = ?",
+                    dropped,
+                )
+                studies += bool(dropped)
+                instances += len(dropped)
+                origins.forget(db, uid)
+        return studies, instances
 
     def backup(self, target: Path) -> None:
-        """Copy the state file while it is in use."""
+        """Copy the state file while it is in use.
+
+        Raises
+        ------
+        StoreError
+            It cannot be written, or the state is on a server.
+        """
+        if self.database.several:
+            raise StoreError(
+                "The state is on a PostgreSQL server: copy it with pg_dump (--schema=dcm2fhir, or its own name)."
+            )
         with self.database.guard():
             self.database.connection.execute("VACUUM INTO ?", (str(target),))

@@ -7,6 +7,7 @@ A study is ``receiving``, ``settled``, ``published``, and back to ``receiving`` 
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -18,8 +19,10 @@ from converter.core.header import SPECIFIC_CHARACTER_SET, Header, digest, items
 from converter.core.study import Block, pack
 from converter.core.text import charset_of
 from converter.core.values import strings
+from converter.listener import origins
+from converter.listener.origins import Origins, TagSet
 from converter.listener.record import Received
-from converter.store import Place, open_database
+from converter.store import StatePlace, open_database
 from converter.store.database import Connection
 
 __all__ = ["LIVE", "Ingested", "Ledger", "study_blocks"]
@@ -45,6 +48,11 @@ _SCHEMA = (
     "CREATE INDEX IF NOT EXISTS received_study_change ON received_study (state, last_change, study_uid)",
     "CREATE INDEX IF NOT EXISTS outbox_state ON outbox (state, since, destination, study_uid)",
     "CREATE INDEX IF NOT EXISTS sop_converted ON sop (converted_id)",
+    """CREATE TABLE IF NOT EXISTS received_arriving (
+        host TEXT NOT NULL, study_uid TEXT NOT NULL, until REAL NOT NULL,
+        PRIMARY KEY (host, study_uid)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS received_claim (
+        study_uid TEXT PRIMARY KEY, host TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID""",
 )
 
 _PATIENT_ID = tag_of("PatientID") or 0
@@ -57,6 +65,10 @@ _header = msgspec.msgpack.Decoder(dict[int, bytes]).decode
 _words = msgspec.msgpack.Decoder(list[str]).decode
 
 
+EXCLUDED, WITHDRAWN = 1, 2
+"""An operator said so; and what was published is taken back."""
+
+
 class Ingested(NamedTuple):
     """What a batch of the journal changed."""
 
@@ -65,7 +77,9 @@ class Ingested(NamedTuple):
     counts: Counter[str]
     """``new``, ``same``, ``changed``, ``known`` (read from the journal before)."""
     replaced: list[tuple[str, str, str]]
-    """(study UID, digest before, digest after) of each replacement."""
+    """(study UID, digest before, digest after) of each replacement, where these were taken of the same tags."""
+    older: set[tuple[int, int, str]]
+    """(epoch, stamp, SOP Instance UID) of what something later was taken in before."""
 
 
 def _keys(header: Header) -> tuple[str, str, str]:
@@ -87,24 +101,51 @@ LIVE = (
 """Instances that count, where an operator said whose study it is."""
 
 
-def study_blocks(db: Connection, study_uid: str) -> Iterator[Block]:
-    """Blocks of what is live in a study, in the order of series and SOP Instance UID."""
+def study_blocks(db: Connection, study_uid: str, tags: TagSet | None = None) -> Iterator[Block]:
+    """Blocks of what is live in a study, in the order of series and SOP Instance UID; ``tags``: what rules read now."""
+    known = Origins(db, tags)
     rows = db.execute(
-        "SELECT i.series_uid, i.sop_uid, i.header, i.findings FROM received_instance i "  # noqa: S608
-        "JOIN received_study s USING (study_uid) "
+        "SELECT i.series_uid, i.sop_uid, i.header, i.findings, coalesce(o.peer, ''), "  # noqa: S608
+        "coalesce(o.assumed, 0), coalesce(o.tag_set, ''), h.kept FROM received_instance i "
+        "JOIN received_study s ON s.study_uid = i.study_uid "
+        "LEFT JOIN received_origin o ON o.study_uid = i.study_uid AND o.sop_uid = i.sop_uid "
+        "LEFT JOIN received_header h ON h.study_uid = i.study_uid AND h.sop_uid = i.sop_uid "
+        "AND o.tag_set <> ? "
         f"WHERE i.study_uid = ? AND i.header IS NOT NULL AND {LIVE} ORDER BY i.series_uid, i.sop_uid",
-        (study_uid,),
+        (tags.version if tags else None, study_uid),
     )
     held: list[tuple[str, Header, str, Sequence[str]]] = []
     series = ""
-    for series_uid, sop_uid, header, findings in rows:
+    for series_uid, sop_uid, stored, found, peer, assumed, tag_set, kept in rows:
         if held and (series_uid != series or len(held) >= CHUNK):
             yield pack(study_uid, series, held)
             held = []
         series = series_uid
-        held.append((sop_uid, _header(header), "", _words(findings)))
+        header, findings = known.header(
+            _header(stored),
+            _words(found),
+            peer=peer,
+            assumed=bool(assumed),
+            tag_set=tag_set,
+            kept=kept,
+        )
+        held.append((sop_uid, header, "", findings))
     if held:
         yield pack(study_uid, series, held)
+
+
+def removed(db: Connection, study_uid: str) -> tuple[bool, set[str]]:
+    """Whether an operator excluded a study, and the UIDs in it that are not live: of instances, of series they fill."""
+    rows = db.execute(
+        f"SELECT i.sop_uid, i.series_uid, s.excluded, CASE WHEN {LIVE} THEN 1 ELSE 0 END "  # noqa: S608
+        "FROM received_instance i JOIN received_study s ON s.study_uid = i.study_uid "
+        "WHERE i.study_uid = ? AND (s.excluded <> 0 OR s.rule_patient IS NOT NULL)",
+        (study_uid,),
+    ).fetchall()
+    excluded = any(row[2] for row in rows)
+    live = set() if excluded else {row[1] for row in rows if row[3]}
+    gone = {uid for row in rows if excluded or not row[3] for uid in row[:2]}
+    return excluded, gone - live
 
 
 class Ledger:
@@ -113,27 +154,35 @@ class Ledger:
     Parameters
     ----------
     place : Path or ServerPlace
-    reading : float
-        Seconds for which it may be read, and not written; 0: it is written as well.
     patient, role
         As of `converter.store.open_database`.
+    reading : float
+        Seconds for which it may be read, and not written; 0: it is written as well.
     """
 
     def __init__(
-        self, place: Place, *, reading: float = 0.0, patient: bool = False, role: str = ""
+        self, place: StatePlace, *, reading: float = 0.0, patient: bool = False, role: str = ""
     ) -> None:
         self.database = open_database(place, patient=patient, role=role)
+        self.tags: TagSet | None = None
+        """What the rules in force read, where studies are published from here."""
         if reading:
             self.database.only_read(reading)
             return
-        self.database.prepare(_SCHEMA)
+        self.database.prepare((*_SCHEMA, *origins.SCHEMA))
 
     def close(self) -> None:
         """Close the connection."""
         self.database.close()
 
     def next_epoch(self) -> int:
-        """Begin a run of the daemon; give its number."""
+        """Begin a run of the daemon; give its number: what a later run receives is later.
+
+        Several hosts share no count, so there it is the time at which this machine's monotonic clock stood at
+        0: with an instance's stamp it tells when that came, in nanoseconds since 1970.
+        """
+        if self.database.several:
+            return time.time_ns() - time.monotonic_ns()
         with self.database.transaction() as db:
             row = db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
             epoch = 1 + int(row[0] if row else 0)
@@ -156,21 +205,27 @@ class Ledger:
         counts: Counter[str] = Counter()
         touched: dict[str, set[str]] = {}
         replaced: list[tuple[str, str, str]] = []
+        older: set[tuple[int, int, str]] = set()
         with self.database.transaction() as db:
+            self.database.lock({one.study_instance_uid for _, one in batch})
+            now = self.database.now() or now
             for epoch, one in batch:
                 kind, before = self._put(db, epoch, one)
+                if kind == "older":
+                    kind = "known"
+                    older.add((epoch, one.stamp, one.sop_instance_uid))
                 counts[kind] += 1
                 if kind in {"new", "changed"}:
                     touched.setdefault(one.study_instance_uid, set()).add(one.peer)
-                if kind == "changed":
+                if kind == "changed" and before:
                     after = digest(one.header).hex()
                     replaced.append((one.study_instance_uid, before.hex(), after))
             believed = set(authoritative)
             states = {
                 uid: self.judge(db, uid, now, confirmed=senders <= believed and bool(senders))
-                for uid, senders in touched.items()
+                for uid, senders in sorted(touched.items())
             }
-        return Ingested(states, counts, replaced)
+        return Ingested(states, counts, replaced, older)
 
     def _put(self, db: Connection, epoch: int, one: Received) -> tuple[str, bytes]:
         key = (one.study_instance_uid, one.sop_instance_uid)
@@ -179,15 +234,21 @@ class Ledger:
             "WHERE study_uid = ? AND sop_uid = ?",
             key,
         ).fetchone()
-        if held is not None and (held[0], held[1]) >= (epoch, one.stamp):
-            return "known", b""
+        order = (0, epoch + one.stamp) if self.database.several else (epoch, one.stamp)
+        if held is not None and (held[0], held[1]) >= order:
+            return "known" if (held[0], held[1]) == order else "older", b""
         made = digest(one.header)
         if held is not None and held[2] == made and held[3] == one.series_instance_uid:
             db.execute(
                 "UPDATE received_instance SET epoch = ?, stamp = ? WHERE study_uid = ? AND sop_uid = ?",
-                (epoch, one.stamp, *key),
+                (*order, *key),
             )
+            origins.remember_again(db, one)
             return "same", b""
+        patient, issuer, universal = _keys(one.header)
+        assumed = bool(patient) and not issuer and not universal
+        if assumed:
+            issuer = origins.issuer_of(db, one.peer)
         db.execute(
             "INSERT INTO received_instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (study_uid, sop_uid) DO UPDATE SET series_uid = excluded.series_uid, "
@@ -197,16 +258,20 @@ class Ledger:
             (
                 *key,
                 one.series_instance_uid,
-                epoch,
-                one.stamp,
+                *order,
                 made,
-                *_keys(one.header),
-                one.calling,
+                patient,
+                issuer,
+                universal,
+                one.calling.replace("\0", " "),  # PostgreSQL takes none
                 _encode(one.findings),
                 _encode(one.header),
             ),
         )
-        return ("new", b"") if held is None else ("changed", bytes(held[2]))
+        alike = origins.remember(db, one, assumed=assumed)
+        if held is None:
+            return "new", b""
+        return "changed", bytes(held[2]) if alike else b""
 
     def judge(self, db: Connection, uid: str, now: float, *, confirmed: bool = False) -> str:
         """Count a change of a study, and compute its state anew."""
@@ -223,8 +288,10 @@ class Ledger:
             (uid,),
         ).fetchone()
         reason = ""
-        if excluded:
+        if excluded == WITHDRAWN:
             state = "excluded"
+        elif excluded:  # what is published of it is taken back first
+            state, reason = "settled", "excluded"
         elif rule is None and self._two_patients(db, uid):
             state, reason, conflicted = "conflict", "patient-conflict", 1
         elif rule is None and conflicted and not confirmed:
@@ -235,7 +302,7 @@ class Ledger:
             "UPDATE received_study SET state = ?, reason = ?, conflicted = ? WHERE study_uid = ?",
             (state, reason, conflicted, uid),
         )
-        self._hold(db, uid, reason if state != "excluded" else "excluded", now)
+        self._hold(db, uid, reason, now)
         return state
 
     @staticmethod
@@ -298,9 +365,10 @@ class Ledger:
         """Note what became of a study at a revision; whether nothing came meanwhile."""
         with self.database.transaction() as db:
             count = db.execute(
-                "UPDATE received_study SET state = ?, reason = ? "
+                "UPDATE received_study SET state = ?, reason = ?, "
+                "excluded = CASE WHEN excluded <> 0 AND CAST(? AS TEXT) = 'excluded' THEN ? ELSE excluded END "
                 "WHERE study_uid = ? AND revision = ? AND state = 'settled'",
-                (state, reason, study_uid, revision),
+                (state, reason, state, WITHDRAWN, study_uid, revision),
             ).rowcount
             if state == "published":
                 db.execute(
@@ -308,6 +376,7 @@ class Ledger:
                     "CASE WHEN revision > ? THEN last_change ELSE first_change END WHERE study_uid = ?",
                     (revision, resource_id, _encode(sorted(set(findings))), revision, study_uid),
                 )
+            db.execute("DELETE FROM received_claim WHERE study_uid = ?", (study_uid,))
         return bool(count)
 
     def counts(self) -> dict[str, int]:
@@ -330,5 +399,4 @@ class Ledger:
 
     def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """Rows of a query."""
-        with self.database.guard():
-            return self.database.connection.execute(sql, parameters).fetchall()
+        return self.database.rows(sql, parameters)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import Protocol
 
 from converter.errors import SinkError, StoreError
+from converter.listener.hosts import Hosts
 from converter.listener.ledger import Ledger
+from converter.listener.origins import TagSet
 from converter.listener.round import RoundStore, publish
 from converter.pipeline import Request
 from converter.pipeline.pool import Stop
+from converter.store import StatePlace
 from converter.store.sql import SqlStore
 
 __all__ = ["MOST", "Delivery", "Publisher"]
@@ -40,24 +43,30 @@ class Publisher:
 
     Parameters
     ----------
-    state : Path
+    state : Path or ServerPlace
     request : Request
     delivery : Delivery, optional
         Gets what was published.
+    hosts : Hosts, optional
+        Tells what is due, where other hosts publish as well.
     """
 
     def __init__(
         self,
-        state: Path,
+        state: StatePlace,
         request: Request,
         delivery: Delivery | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
-        self._ledger = Ledger(state)
+        self._ledger = Ledger(state, patient=True)
+        self._ledger.tags = TagSet.of(request.wanted)
         self._store = RoundStore(state, self._ledger)
         self._request = request
         self._delivery = delivery
+        self._hosts = hosts
         self._next_look = 0.0
         self.fault = ""
+        self._said = ""
 
     def round(self, due: Iterable[str]) -> None:
         """Publish what is due, and what is settled already.
@@ -66,28 +75,52 @@ class Publisher:
         """
         self.fault = ""
         try:
-            todo = dict.fromkeys(due)
-            todo.update(dict.fromkeys(self._asked()[:MOST]))
-            revisions = self._ledger.settle(todo) if todo else {}
+            revisions = self._take(due)
             if not revisions:
                 return
-            states = publish(self._request, self._store, self._ledger, revisions, Stop())
-            published = [uid for uid, state in states.items() if state == "published"]
-            if self._delivery is not None:
-                self._delivery.enqueue(self._store, published)
-            logger.info("published: %d of %d studies that were due", len(published), len(revisions))
+            states = publish(
+                self._request, self._store, self._ledger, revisions, Stop(), self._enqueue
+            )
+            published = sum(state == "published" for state in states.values())
+            logger.info("published: %d of %d studies that were due", published, len(revisions))
         except (StoreError, SinkError) as error:
             self.fault = "studies cannot be published"
-            logger.error("%s: %s", self.fault, error)  # noqa: TRY400
+            if str(error) != self._said:
+                logger.error("%s: %s", self.fault, error)  # noqa: TRY400
+            self._said = str(error)
+            self._release()
+        else:
+            self._said = ""
 
-    def _asked(self) -> list[str]:
+    def _enqueue(self, study_uids: Sequence[str]) -> None:
+        if self._delivery is not None:
+            self._delivery.enqueue(self._store, study_uids)
+
+    def _take(self, due: Iterable[str]) -> dict[str, int]:
+        if self._hosts is not None:
+            return self._hosts.claim(self._ledger, MOST) if self._looks() else {}
+        todo = dict.fromkeys(due)
+        if self._looks():
+            todo.update(dict.fromkeys(self._asked()[:MOST]))
+        return self._ledger.settle(todo) if todo else {}
+
+    def _release(self) -> None:
+        if self._hosts is not None:
+            with suppress(StoreError):  # then it runs out
+                self._hosts.release(self._ledger)
+
+    def _looks(self) -> bool:
         now = time.monotonic()
         if now < self._next_look:
-            return []
+            return False
         self._next_look = now + ASKED
+        return True
+
+    def _asked(self) -> list[str]:
         return [uid for uid, state, _ in self._ledger.unpublished() if state == "settled"]
 
     def close(self) -> None:
-        """Close the store."""
+        """Leave the rest to others, and close the store."""
+        self._release()
         self._store.close()
         self._ledger.close()

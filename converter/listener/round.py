@@ -4,20 +4,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
+import msgspec
+import orjson
+
+from converter.core.ids import study_id
+from converter.core.rejection import withdraw
 from converter.core.study import pack_block
-from converter.listener.ledger import Ledger, study_blocks
+from converter.listener.ledger import Ledger, removed, study_blocks
 from converter.pipeline import Request
 from converter.pipeline.converting import convert_studies, reduce_companions
 from converter.pipeline.pool import Stop
 from converter.pipeline.request import NoProgress
 from converter.pipeline.writing import write_resources
-from converter.store import Companion, Converted, Outcome, Place, open_database
+from converter.store import Companion, Converted, Outcome, StatePlace, open_database
 from converter.store.sql import SqlStore
 
 __all__ = ["RoundStore", "publish"]
+
+Json = dict[str, Any]
+
+_PUBLISHED = {"published", "unwritten"}
+_WITHDRAWN = {"excluded", "rejected"}
+"""Reasons for which nothing is listed of a study, which is told wherever it was published."""
 
 logger = logging.getLogger("converter.listener")
 
@@ -28,7 +40,7 @@ class RoundStore(SqlStore):
     What the pipeline asks of "all studies" is asked of these, and of what they share with others.
     """
 
-    def __init__(self, place: Place, ledger: Ledger) -> None:
+    def __init__(self, place: StatePlace, ledger: Ledger) -> None:
         super().__init__(
             open_database(place, patient=True), kept=True, scratch="", on_close=lambda: None
         )
@@ -37,6 +49,10 @@ class RoundStore(SqlStore):
         self._named: set[tuple[str, str]] = set()
         self._made: dict[tuple[str, str], Companion] = {}
         self._outcomes: dict[str, Outcome] = {}
+        self._gone: dict[str, set[str]] = {}
+        """UIDs in each study of the round that an operator took away."""
+        self.excluded: set[str] = set()
+        """Studies of the round that an operator excluded."""
 
     def begin(self, study_uids: Iterable[str]) -> None:
         """Begin a round."""
@@ -44,16 +60,78 @@ class RoundStore(SqlStore):
         self._made = {}
         self._outcomes = {}
         self._named = set()
+        self._gone = {}
+        self.excluded = set()
         with self._database.transaction() as db:
+            self._database.lock(self._round)
             for uid in self._round:
                 # What a study named before is made anew as well: perhaps without it.
                 self._named.update(self._contributed(uid))
-                db.execute("DELETE FROM held WHERE study_uid = ?", (uid,))
+                # Not what a conflict that came this moment holds.
+                db.execute(
+                    "DELETE FROM held WHERE study_uid = ? AND EXISTS (SELECT 1 FROM received_study s "
+                    "WHERE s.study_uid = held.study_uid AND s.state = 'settled')",
+                    (uid,),
+                )
                 db.execute("DELETE FROM remark WHERE study_uid = ?", (uid,))
                 db.execute(
                     "DELETE FROM sop WHERE converted_id IN (SELECT id FROM converted WHERE study_uid = ?)",
                     (uid,),
                 )
+
+        for uid in self._round:
+            with self._database.guard():
+                excluded, self._gone[uid] = removed(self._database.connection, uid)
+            if excluded:
+                self.excluded.add(uid)
+                super().save([self._withdrawn(uid)])
+
+    def _withdrawn(self, study_uid: str) -> Converted:
+        """What takes back what is published of a study: none of the instances that came is listed any more."""
+        held = self.conversion(study_uid)
+        known: Json = {
+            "resourceType": "ImagingStudy",
+            "id": study_id(study_uid),
+            "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{study_uid}"}],
+        }
+        if held is not None and held.resource:
+            known = orjson.loads(held.resource)
+        of = "SELECT resource_type, resource_id, body FROM contribution WHERE study_uid = ?"
+        subject = [
+            (kind, id_, bytes(body))
+            for kind, id_, body in self._all(of, (study_uid,))
+            if kind in {"Patient", "Device"} and self._was_published(study_uid)
+        ]
+        gone = self._gone[study_uid].union(held.tombstones if held is not None else ())
+        resource = orjson.dumps(withdraw(known))
+        return Converted(
+            study_uid,
+            "converted",
+            resource,
+            [],
+            [],
+            0,
+            0,
+            subject,
+            [],
+            [],
+            sorted(gone),
+            "excluded",
+        )
+
+    def save(self, conversions: Sequence[Converted]) -> None:
+        super().save(
+            [
+                msgspec.structs.replace(
+                    item, tombstones=sorted(self._gone[item.study_uid].union(item.tombstones))
+                )
+                for item in conversions
+            ]
+        )
+
+    def alone(self) -> AbstractContextManager[None]:
+        """While what spans studies is made and written, other hosts wait: the last one speaks for all studies."""
+        return self._database.alone()
 
     def _contributed(self, study_uid: str) -> list[tuple[str, str]]:
         sql = "SELECT DISTINCT resource_type, resource_id FROM contribution WHERE study_uid = ?"
@@ -73,13 +151,14 @@ class RoundStore(SqlStore):
 
     def studies(self, *, unconverted: bool = False) -> Iterator[tuple[str, int]]:
         del unconverted
-        for uid in self._round:
+        for uid in (uid for uid in self._round if uid not in self.excluded):
             rows = self._all("SELECT count(*) FROM received_instance WHERE study_uid = ?", (uid,))
             yield uid, int(rows[0][0])
 
     def blocks(self, study_uid: str) -> list[bytes]:
         with self._database.guard():
-            return [pack_block(b) for b in study_blocks(self._database.connection, study_uid)]
+            blocks = study_blocks(self._database.connection, study_uid, self._ledger.tags)
+            return [pack_block(block) for block in blocks]
 
     def converted(self) -> Iterator[Converted]:
         for uid in self._round:
@@ -150,9 +229,17 @@ class RoundStore(SqlStore):
 
 
 def publish(
-    request: Request, store: RoundStore, ledger: Ledger, revisions: Mapping[str, int], stop: Stop
+    request: Request,
+    store: RoundStore,
+    ledger: Ledger,
+    revisions: Mapping[str, int],
+    stop: Stop,
+    enqueue: Callable[[Sequence[str]], None],
 ) -> dict[str, str]:
     """Publish studies at their revisions; give what became of each.
+
+    ``enqueue`` gets the published ones before that is noted: a crash between the two publishes again, and loses
+    nothing.
 
     Raises
     ------
@@ -162,14 +249,26 @@ def publish(
     store.begin(revisions)
     progress = NoProgress()
     convert_studies(request, store, progress, stop)
-    reduce_companions(request, store, stop)
-    write_resources(request, store, progress, stop, set())
+    with store.alone():
+        reduce_companions(request, store, stop)
+        write_resources(request, store, progress, stop, set())
     states = {}
-    for uid, outcome in store.outcomes_of_round().items():
+    outcomes = store.outcomes_of_round()
+    enqueue(
+        [
+            uid
+            for uid, made in outcomes.items()
+            if made.state in _PUBLISHED or made.reason in _WITHDRAWN
+        ]
+    )
+    for uid, outcome in outcomes.items():
         codes = [issue.code for issue in outcome.issues]
-        state = "published" if outcome.state in {"published", "unwritten"} else outcome.state
+        state = "published" if outcome.state in _PUBLISHED else outcome.state
+        reason = outcome.reason
+        if reason in _WITHDRAWN or (state == "published" and uid in store.excluded):
+            state, reason = "excluded", reason or "excluded"
         if state == "failed":
             state = "held"
-        ledger.published(uid, revisions[uid], state, outcome.reason, outcome.resource_id, codes)
+        ledger.published(uid, revisions[uid], state, reason, outcome.resource_id, codes)
         states[uid] = state
     return states

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from converter.sources import Filters
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from converter.core.header import Unreadable, Wanted
     from converter.core.issues import Issue
     from converter.core.study import Study
     from converter.pipeline.engine import Place
     from converter.sinks.interface import Sink
     from converter.sources.worker import HeaderRead
+    from converter.store import StatePlace
 
 __all__ = ["ConversionLike", "Judge", "NoProgress", "Parts", "Progress", "Request", "Verdict"]
 
@@ -152,7 +151,7 @@ class Request:
     jobs: int = 1
     place: Place | None = None
     """Cluster that reads the inputs, in the place of worker processes."""
-    state: Path | None = None
+    state: StatePlace | None = None
     prune: bool = False
     ownership: Literal["merge", "replace"] = "merge"
     profiles: Sequence[str] = ()

@@ -64,7 +64,7 @@ def _run(
         phase = "converting"
         if request.prune and store.kept:
             pruned = store.prune()
-        if request.deliver is not None:
+        if request.deliver is not None or store.several:
             store.narrow(pruned)
         convert_studies(request, store, progress, stop)
     if not stop:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from converter.store.address import Place, place_of
+from converter.store.address import StatePlace, place_of
 from converter.store.interface import (
     Companion,
     Converted,
@@ -22,8 +22,8 @@ __all__ = [
     "Outcome",
     "PackedBlock",
     "Part",
-    "Place",
     "SkippedRow",
+    "StatePlace",
     "StudyStore",
     "open_beside",
     "open_database",

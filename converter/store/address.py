@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from converter.errors import ConfigurationError
 
-__all__ = ["Place", "ServerPlace", "is_url", "place_of"]
+__all__ = ["ServerPlace", "StatePlace", "is_url", "place_of"]
 
 SCHEMES = ("postgresql://", "postgres://")
 PASSWORD_FILE = "PGPASSWORD_FILE"  # noqa: S105  the name of a variable
@@ -26,7 +26,7 @@ class ServerPlace(NamedTuple):
         return self.url
 
 
-Place: TypeAlias = Path | ServerPlace
+StatePlace: TypeAlias = Path | ServerPlace
 
 
 def is_url(text: str) -> bool:
@@ -34,7 +34,7 @@ def is_url(text: str) -> bool:
     return text.startswith(SCHEMES)
 
 
-def place_of(text: str) -> Place:
+def place_of(text: str) -> StatePlace:
     """Read a ``--state``.
 
     Raises

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -52,6 +52,12 @@ class Database(ABC):
     def guard(self) -> AbstractContextManager[None]:
         """Turn errors of the database into `StoreError` in words."""
 
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """Rows of a query, all at once."""
+        with self.guard():
+            found: list[Any] = self.connection.execute(sql, parameters).fetchall()
+        return found
+
     @abstractmethod
     def prepare(self, statements: Sequence[str]) -> None:
         """Make tables that are not there yet (``CREATE ... IF NOT EXISTS``, as SQLite reads it)."""
@@ -63,6 +69,10 @@ class Database(ABC):
     @abstractmethod
     def lock(self, keys: Iterable[str]) -> None:
         """Keep other writers from the studies (or files) of these names until the transaction ends."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep other hosts from what spans studies, over several transactions."""
+        return nullcontext()
 
     @abstractmethod
     def now(self) -> float:

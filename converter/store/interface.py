@@ -118,6 +118,8 @@ class StudyStore(Protocol):
 
     kept: bool
     """Whether it outlives the run, and so remembers files."""
+    several: bool
+    """Whether other runs may use it at the same time; each is then about the studies of its own inputs."""
 
     def begin_run(self) -> None:
         """Forget what belonged to the run before: inputs it skipped on its way, outcomes."""
@@ -194,13 +196,13 @@ class StudyStore(Protocol):
         ``least``: only where so many studies contribute. Safe to write meanwhile.
         """
 
-    def begin_reducing(self) -> None:
-        """Forget reduced resources."""
     def contributions_to(
         self, resource_type: str, resource_id: str
     ) -> list[tuple[str, dict[str, Any]]]:
         """(study UID, resource) of every study that is not held back and contributes to one resource."""
 
+    def begin_reducing(self) -> None:
+        """Forget reduced resources."""
 
     def save_companions(self, companions: Sequence[Companion]) -> None:
         """Save reduced resources."""

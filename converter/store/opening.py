@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from converter.errors import StoreError
-from converter.store.address import Place, ServerPlace
+from converter.store.address import ServerPlace, StatePlace
 from converter.store.database import Database, SqliteDatabase
 from converter.store.place import Lock, private_folder, refuse_network, sweep
 from converter.store.sql import SqlStore
@@ -16,7 +16,7 @@ from converter.store.sql import SqlStore
 __all__ = ["open_beside", "open_database", "open_kept", "open_temporary"]
 
 
-def open_database(place: Place, *, patient: bool = False, role: str = "") -> Database:
+def open_database(place: StatePlace, *, patient: bool = False, role: str = "") -> Database:
     """Open the database of a kept state.
 
     Parameters
@@ -73,7 +73,7 @@ def open_temporary() -> SqlStore:
         raise
 
 
-def open_kept(path: Place) -> SqlStore:
+def open_kept(path: StatePlace) -> SqlStore:
     """Open the state of ``--state`` for a run, made where it is absent (a file: mode 0600).
 
     Raises
@@ -133,7 +133,7 @@ def _open_server(place: ServerPlace) -> SqlStore:
         return store
 
 
-def open_beside(path: Place, *, sending: bool = False) -> SqlStore:
+def open_beside(path: StatePlace, *, sending: bool = False) -> SqlStore:
     """Open a state that is there, for a short look or change beside whoever uses it.
 
     Parameters

@@ -7,84 +7,21 @@ on the token of that lease, so that a sender which was too slow changes nothing.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any
 
 import msgspec
 
 from converter.store.database import Database
+from converter.store.rows import Letter, Outlet, Row, Settled, State
 
 __all__ = ["Letter", "Outbox", "Outlet", "Row", "Settled", "State"]
 
-State: TypeAlias = Literal["due", "delivered", "dead", "held", "frozen"]
-"""``held``: at the destination something must be put right first; ``frozen``: the study itself is held."""
 PAGE = 200
 
 _json = msgspec.json.Encoder().encode
 _written = msgspec.json.Decoder(dict[str, str]).decode
-
-
-class Row(NamedTuple):
-    """A row that this process holds the lease of."""
-
-    study_uid: str
-    destination: str
-    wanted: int
-    delivered: int
-    attempts: int
-    server_id: str
-    etag: str
-    digest: str
-    written: dict[str, str]
-    """Element to digest of what we delivered there."""
-    uncertain: bool
-    """Whether an earlier attempt to create it may have gone through unseen."""
-    token: str
-
-
-class Settled(NamedTuple):
-    """How an attempt ended."""
-
-    row: Row
-    state: State
-    now: float
-    next_attempt: float = 0.0
-    server_id: str = ""
-    etag: str = ""
-    digest: str = ""
-    written: Mapping[str, str] = {}
-    uncertain: bool = False
-    reason: str = ""
-    refusal: bytes = b""
-    """What is kept of a refusal: no value of anybody's in it."""
-    failed: bool = True
-    """Whether it counts as an attempt."""
-
-
-class Letter(NamedTuple):
-    """A study that waits for a person."""
-
-    study_uid: str
-    destination: str
-    state: State
-    reason: str
-    refusal: bytes
-    attempts: int
-    wanted: int
-    delivered: int
-    server_id: str
-    since: float
-
-
-class Outlet(NamedTuple):
-    """What is remembered of a destination."""
-
-    name: str
-    server_ids: bool = False
-    circuit: str = ""
-    """Why nothing is sent; empty: it is."""
-    probe_at: float = 0.0
-    paused_until: float = 0.0
 
 
 class Outbox:
@@ -92,6 +29,11 @@ class Outbox:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._skip = " FOR UPDATE SKIP LOCKED" if database.several else ""
+
+    def now(self) -> float:
+        """Seconds since 1970, by the clock of the database server where there is one."""
+        return self._database.now() or time.time()
 
     # filling
 
@@ -121,12 +63,14 @@ class Outbox:
             Study UIDs; those that are not converted are left out.
         """
         with self._database.transaction() as db:
-            wanted = [(uid,) for uid in studies]
+            wanted = sorted(studies)
+            self._database.lock(wanted)
             for name in destinations:
                 db.execute(
                     "INSERT INTO destination (name) VALUES (?) ON CONFLICT DO NOTHING", (name,)
                 )
-                for (uid,) in wanted:
+            for uid in wanted:
+                for name in sorted(destinations):
                     db.execute(
                         "INSERT INTO outbox AS o (destination, study_uid, wanted, state, next_attempt, since) "
                         "SELECT ?, study_uid, 1, 'due', ?, ? FROM converted WHERE study_uid = ? "
@@ -155,7 +99,7 @@ class Outbox:
                 "SELECT study_uid, wanted, delivered, attempts, server_id, etag, digest, written, "  # noqa: S608
                 "uncertain, lease FROM outbox WHERE destination = ? AND state = 'due' "
                 f"AND next_attempt <= ? AND (lease IS NULL OR lease_until <= ?) AND {_READY} "
-                "ORDER BY next_attempt, study_uid LIMIT ?",
+                f"ORDER BY next_attempt, study_uid LIMIT ?{self._skip}",
                 (destination, now, now, limit),
             ).fetchall()
             rows = []
@@ -185,7 +129,12 @@ class Outbox:
         return rows
 
     def reclaim(self) -> None:
-        """Take back all leases: whoever held one is dead, for this process has the state alone."""
+        """Take back all leases: whoever held one is dead, for this process has the state alone.
+
+        On a server nobody has it alone: there a lease ends with its time.
+        """
+        if self._database.several:
+            return
         with self._database.transaction() as db:
             db.execute("UPDATE outbox SET lease = NULL, uncertain = 1 WHERE lease IS NOT NULL")
 
@@ -194,14 +143,17 @@ class Outbox:
         with self._database.transaction() as db:
             db.executemany(
                 "UPDATE outbox SET lease_until = ? WHERE destination = ? AND study_uid = ? AND lease = ?",
-                [(until, row.destination, row.study_uid, row.token) for row in rows],
+                [
+                    (until, row.destination, row.study_uid, row.token)
+                    for row in sorted(rows, key=_place)
+                ],
             )
 
     def settle(self, settled: Iterable[Settled]) -> int:
         """Write how attempts ended; give how many leases were lost meanwhile."""
         lost = 0
         with self._database.transaction() as db:
-            for item in settled:
+            for item in sorted(settled, key=lambda one: _place(one.row)):
                 row = item.row
                 where = (row.destination, row.study_uid, row.token)
                 if item.state == "delivered":
@@ -361,7 +313,7 @@ class Outbox:
             "AND (? = '' OR destination = ?) AND (? = '' OR study_uid = ?) ORDER BY since, study_uid"
         )
         given = (destination, destination, study_uid, study_uid)
-        return [Letter(*row[:4], row[4] or b"", *row[5:]) for row in self._all(sql, given)]
+        return [Letter._make((*row[:4], row[4] or b"", *row[5:])) for row in self._all(sql, given)]
 
     def replay(self, letters: Iterable[Letter], now: float) -> int:
         """Let letters be sent again, rendered anew."""
@@ -386,12 +338,16 @@ class Outbox:
         return changed
 
     def _all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        with self._database.guard():
-            return self._database.connection.execute(sql, parameters).fetchall()
+        return self._database.rows(sql, parameters)
 
     def _one(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         with self._database.guard():
             return self._database.connection.execute(sql, parameters).fetchone()
+
+
+def _place(row: Row) -> tuple[str, str]:
+    """All writers take rows in one order, so that none waits for another in a circle."""
+    return row.study_uid, row.destination
 
 
 _READY = "EXISTS (SELECT 1 FROM converted c WHERE c.study_uid = outbox.study_uid AND c.state = 'converted')"

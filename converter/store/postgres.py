@@ -259,17 +259,29 @@ class PostgresDatabase(Database):
 
     @contextmanager
     def _alone(self, lock: int) -> Iterator[None]:
-        self._raw.execute("SELECT pg_advisory_lock(%s, %s)", (self._key, lock))
+        self._lock_alone(lock)
         try:
             yield
         finally:
             with suppress(self._psycopg.Error):  # the lock went with the connection
-                self._raw.execute("SELECT pg_advisory_unlock(%s, %s)", (self._key, lock))
+                self._unlock(lock)
 
-    def alone(self, lock: int) -> Any:
-        """Hold an advisory lock of the schema for a while; others wait."""
-        self._alive()
-        return self._alone(lock)
+    def _lock_alone(self, lock: int) -> None:
+        self._raw.execute("SELECT pg_advisory_lock(%s, %s)", (self._key, lock))
+
+    def _unlock(self, lock: int) -> None:
+        self._raw.execute("SELECT pg_advisory_unlock(%s, %s)", (self._key, lock))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """See `Database.alone`."""
+        with self.guard():
+            self._lock_alone(ROUND)
+        try:
+            yield
+        finally:
+            with suppress(self._psycopg.Error):  # the lock went with the connection
+                self._unlock(ROUND)
 
     def _take_role(self) -> None:
         """Daemons may share a schema with daemons, and runs with runs."""

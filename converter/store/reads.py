@@ -109,8 +109,7 @@ class Reads:
             return _decode_json(decode_companion(rows[0][0]).resource) if rows else None
 
     def _all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        with self._database.guard():
-            return self._database.connection.execute(sql, parameters).fetchall()
+        return self._database.rows(sql, parameters)
 
 
 def meta(db: Connection, key: str) -> str:

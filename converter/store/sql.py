@@ -44,6 +44,9 @@ class SqlStore(Reads):
     """`StudyStore` in a database."""
 
     several = False
+    _strays = "skipped"
+    """Table of what this run skipped on its way."""
+    _all_skipped = "skipped"
 
     def __init__(
         self, database: Database, *, kept: bool, scratch: str, on_close: Callable[[], None]
@@ -106,17 +109,14 @@ class SqlStore(Reads):
                             "INSERT INTO file_block VALUES (?, ?)",
                             [(file_id(path), block_id) for path in block.files],
                         )
+                of_files = [row for row in part.skipped if self.kept and row.file is not None]
                 db.executemany(
                     "INSERT INTO skipped (file_id, path, reason, detail) VALUES (?, ?, ?, ?)",
-                    [
-                        (
-                            file_id(row.file) if self.kept and row.file is not None else None,
-                            row.path,
-                            row.reason,
-                            row.detail,
-                        )
-                        for row in part.skipped
-                    ],
+                    [(file_id(row.file or b""), *row[:3]) for row in of_files],
+                )
+                db.executemany(
+                    f"INSERT INTO {self._strays} (path, reason, detail) VALUES (?, ?, ?)",  # noqa: S608
+                    [row[:3] for row in part.skipped if not self.kept or row.file is None],
                 )
                 if self.kept:
                     db.executemany(
@@ -159,12 +159,15 @@ class SqlStore(Reads):
         )
         sql = (
             "SELECT study_uid, CAST(sum(rows) AS BIGINT) FROM block WHERE study_uid > ? "  # noqa: S608
-            f"{only} GROUP BY study_uid ORDER BY study_uid LIMIT {PAGE}"
+            f"{only} {self._readable()} GROUP BY study_uid ORDER BY study_uid LIMIT {PAGE}"
         )
         last = ""
         while page := self._all(sql, (last,)):
             yield from page
             last = page[-1][0]
+
+    def _readable(self) -> str:
+        return ""
 
     def blocks(self, study_uid: str) -> list[bytes]:
         sql = "SELECT data FROM block WHERE study_uid = ? ORDER BY id"
@@ -172,6 +175,7 @@ class SqlStore(Reads):
 
     def begin_converting(self, fingerprint: str) -> None:
         with self._database.transaction() as db:
+            self._database.lock(("rules",))
             if meta(db, "fingerprint") != fingerprint:
                 db.execute("DELETE FROM converted")
                 db.execute("DELETE FROM contribution")
@@ -339,7 +343,7 @@ class SqlStore(Reads):
 
     def skipped(self) -> Iterator[SkippedRow]:
         sql = (
-            f"SELECT path, reason, detail FROM skipped {self._skipped_in_scope()} "  # noqa: S608
+            f"SELECT path, reason, detail FROM {self._all_skipped} {self._skipped_in_scope()} "  # noqa: S608
             "ORDER BY path, reason, detail"
         )
         with self._database.guard():
@@ -348,7 +352,7 @@ class SqlStore(Reads):
 
     def skipped_counts(self) -> dict[str, int]:
         sql = (
-            f"SELECT reason, count(*) FROM skipped {self._skipped_in_scope()} "  # noqa: S608
+            f"SELECT reason, count(*) FROM {self._all_skipped} {self._skipped_in_scope()} "  # noqa: S608
             "GROUP BY reason ORDER BY reason"
         )
         return dict(self._all(sql))

@@ -186,6 +186,10 @@ class ListenSettings(_Settings, frozen=True):
     state: FilePath = ""
     """State file; default listen.db in $XDG_STATE_HOME/dcm2fhir."""
     journal: FilePath = ""
+    keep_headers: bool = False
+    """Keep whole headers up to the pixel data, for changes of the mapping that read more."""
+    keep_files: FilePath = ""
+    """Folder for whole objects as files, pixel data included."""
     disk_reserve: Size = "1GiB"
     backlog_limit: Size = "4GiB"
     """Bytes of journals that the store has not taken in; beyond, objects are refused."""

@@ -46,6 +46,9 @@ class ReceiverSettings(msgspec.Struct, frozen=True):
     backlog_limit: int = 1 << 30
     segment_size: int = 8 << 20
     success: str = "success"
+    keep_headers: bool = False
+    keep_files: str = ""
+    """Folder of whole objects; empty: none are kept."""
     fast: bool = True
     tls_cert: str = ""
     tls_key: str = ""

@@ -16,8 +16,10 @@ from converter.core.header import Wanted
 from converter.listener import private
 from converter.listener.control import ReceiverSettings, State, unflat
 from converter.listener.fastpath import Bounds, DataSet, FastPath
+from converter.listener.files import Incoming
 from converter.listener.gate import Arrival, Gate
 from converter.listener.journal import Journal
+from converter.listener.keeping import Keeper
 from converter.listener.origins import TagSet
 from converter.listener.policy import FULL, VERIFICATION, Rejection, acceptable, certificate_names
 from converter.listener.status import Answer
@@ -61,15 +63,20 @@ class Receiver:
         self._fast = settings.fast and not self.missing
         self._settings = settings
         wanted: Wanted = unflat(settings.wanted)
+        root = Path(settings.keep_files) if settings.keep_files else None
         guard = Guard(
-            Path(settings.journal),
+            [Path(settings.journal), *([root] if root else [])],
             settings.disk_reserve,
             journal.backlog if journal is not None else lambda: 0,
             settings.backlog_limit,
         )
         self._journal = journal
         tags = TagSet.of(wanted)
-        self._storer = Storer(journal, wanted, guard, settings.success, tags.version)
+        keeper = None
+        if root or settings.keep_headers:
+            files = Incoming(root, settings.index) if root else None
+            keeper = Keeper(files, guard.refuses, headers=settings.keep_headers)
+        self._storer = Storer(journal, wanted, guard, settings.success, tags.version, keeper)
         self._ae = AE(settings.policy.ae_title)
         self._ae.maximum_pdu_size = settings.max_pdu
         self._ae.acse_timeout = settings.acse_timeout

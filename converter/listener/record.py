@@ -27,6 +27,8 @@ class Received(msgspec.Struct, array_like=True, gc=False):
     """Which tags the header was taken by (`converter.listener.origins.TagSet`)."""
     kept: bytes = b""
     """The whole header up to the pixel data as a file (PS3.10), compressed; empty where that is not kept."""
+    file: str = ""
+    """File of the whole object, until it is moved to its place; empty where none is kept."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -46,6 +46,12 @@ STATUSES: dict[str, Answer] = _table(
     Answer(0xA700, "journal-failed", "Journal not writable", "Writing or syncing failed."),
     Answer(
         0xA700,
+        "file-failed",
+        "File not writable",
+        "Writing or syncing the file failed (`--keep-files`).",
+    ),
+    Answer(
+        0xA700,
         "disk-reserve",
         "Disk under its reserve",
         "The disk has less free space than `--disk-reserve`.",

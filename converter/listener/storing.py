@@ -7,7 +7,7 @@ import os
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Final
 from converter.core.header import Unreadable, Wanted
 from converter.listener.fastpath import SMALL, DataSet, preamble
 from converter.listener.journal import MAX_RECORD, Journal, JournalError
+from converter.listener.keeping import Keeper, Keeping
 from converter.listener.record import Received, pack_received
 from converter.listener.status import STATUSES, Answer, of_reason
 from converter.listener.wire import Command, Interruption
@@ -52,10 +53,10 @@ class Guard:
 
     Parameters
     ----------
-    folder : Path
-        The journal's.
+    folders : sequence of Path
+        The journal's, and that of whole objects.
     reserve : int
-        Bytes that must stay free.
+        Bytes that must stay free, on the disk of each.
     backlog : callable
         Gives bytes that wait in the journal.
     limit : int
@@ -64,8 +65,10 @@ class Guard:
 
     INTERVAL = 0.25
 
-    def __init__(self, folder: Path, reserve: int, backlog: Callable[[], int], limit: int) -> None:
-        self._folder = folder
+    def __init__(
+        self, folders: Sequence[Path], reserve: int, backlog: Callable[[], int], limit: int
+    ) -> None:
+        self._folders = folders
         self._reserve = reserve
         self._backlog = backlog
         self._limit = limit
@@ -85,9 +88,10 @@ class Guard:
 
     def _look(self) -> str:
         try:
-            disk = os.statvfs(self._folder)
-            if disk.f_bavail * disk.f_frsize < self._reserve:
-                return "disk-reserve"
+            for folder in self._folders:
+                disk = os.statvfs(folder)
+                if disk.f_bavail * disk.f_frsize < self._reserve:
+                    return "disk-reserve"
             return "backlog" if self._backlog() > self._limit else ""
         except OSError:
             return "journal-failed"
@@ -102,7 +106,7 @@ class Whole:
 
     def whole(self) -> bytes | None:
         """See `DataSet.whole`."""
-        return self._data if len(self._data) <= SMALL else None
+        return self.read() if len(self._data) <= SMALL else None
 
     def read(self, size: int = -1, /) -> bytes:
         """See `DataSet.read`."""
@@ -164,6 +168,8 @@ class Storer:
     success: str = "success"
     tag_set: str = ""
     """Name of `wanted`."""
+    keeper: Keeper | None = None
+    """Keeps more than the wanted attributes."""
     statuses: Counter[str] = field(default_factory=Counter)
     durations: Counter[str] = field(default_factory=Counter)
     """Objects by place among `DURATIONS`, and all their microseconds (``us``)."""
@@ -195,6 +201,29 @@ class Storer:
             return name
         if _text(command.sop_class) != abstract_syntax:
             return "sop-class-not-supported"
+        if self.keeper is None:
+            return self._take(connection, context, command, data, None)
+        try:
+            keeping = self.keeper.begin(transfer_syntax, command, connection.calling, data)
+        except OSError:
+            return "file-failed"
+        name = ""
+        try:
+            name = self._take(connection, context, command, keeping.data, keeping)
+        finally:
+            if name != self.success:
+                keeping.discard()
+        return name
+
+    def _take(
+        self,
+        connection: Connection,
+        context: tuple[str, str],
+        command: Command,
+        data: DataSet,
+        keeping: Keeping | None,
+    ) -> str:
+        abstract_syntax, transfer_syntax = context
         before = _preamble(transfer_syntax)
         small = data.whole()
         read: Read | Unreadable
@@ -211,9 +240,16 @@ class Storer:
             return "uid-mismatch"
         connection.study = read.study_instance_uid
         data.drain()
-        return self._keep(connection, read)
+        return self._keep(connection, read, keeping)
 
-    def _keep(self, connection: Connection, read: Read) -> str:
+    def _keep(self, connection: Connection, read: Read, keeping: Keeping | None) -> str:
+        findings, header, file = list(read.findings), b"", ""
+        if keeping is not None:
+            if fault := keeping.finish():
+                return fault
+            header, file = keeping.header(), keeping.file
+            if not header and self.keeper is not None and self.keeper.headers:
+                findings.append("header-not-kept")
         if self.journal is None:
             return self.success
         payload = pack_received(
@@ -224,10 +260,12 @@ class Storer:
                 read.study_instance_uid,
                 read.series_instance_uid,
                 read.sop_instance_uid,
-                list(read.findings),
+                findings,
                 read.header,
                 connection.peer,
                 self.tag_set,
+                header,
+                file,
             )
         )
         if len(payload) > MAX_RECORD:

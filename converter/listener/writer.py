@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from converter.errors import StoreError
+from converter.listener.files import settle
 from converter.listener.journal import Tail, lock_folder, segments
 from converter.listener.ledger import Ledger
 from converter.listener.record import Received, unpack_received
@@ -119,6 +120,7 @@ class Writer:
         senders = {one.peer for _, one in batch}
         believed = {name for name in senders if self._authoritative(name)}
         done = self._ledger.ingest(batch, self._clock(), believed)
+        self._place(batch, done.older)
         self.counts.update(done.counts)
         for study, before, after in done.replaced:
             logger.info(
@@ -131,6 +133,21 @@ class Writer:
             if state == "conflict":
                 logger.warning("study %s holds two patients: it is held back", log_name(study))
             self._changed(study, state)
+
+    @staticmethod
+    def _place(batch: list[tuple[int, Received]], older: set[tuple[int, int, str]]) -> None:
+        """Move the files of a batch to their places."""
+        moved: list[tuple[str, str, str]] = []
+        left: list[str] = []
+        for epoch, one in batch:
+            if not one.file:
+                continue
+            if (epoch, one.stamp, one.sop_instance_uid) in older:
+                left.append(one.file)
+            else:
+                moved.append((one.file, one.study_instance_uid, one.sop_instance_uid))
+        if moved or left:
+            settle(moved, left)
 
     def _unpack(self, payload: bytes) -> Received | None:
         try:

@@ -1,0 +1,57 @@
+"""The header of an object as it stands: the bytes before its pixel data."""
+
+from __future__ import annotations
+
+from converter.reading.cursor import Cursor
+from converter.reading.result import HandOver, Limits, Refused
+from converter.reading.source import Bytes, Inflated
+from converter.reading.start import read_start
+from converter.reading.walk import PIXELS
+
+__all__ = ["header_bytes"]
+
+
+def header_bytes(content: bytes, limit: int, *, complete: bool) -> tuple[bytes, bool] | None:
+    """Cut an object (a file, or preamble and transfer syntax before a data set) where its pixel data begin.
+
+    Parameters
+    ----------
+    content : bytes
+        The object or its beginning.
+    limit : int
+        Bytes that a deflated data set is inflated to.
+    complete : bool
+        It is all of the object.
+
+    Returns
+    -------
+    (bytes, bool) or None
+        Data set up to its pixel data or its end, and whether it was deflated (then it is explicit little endian);
+        ``None`` where that is not all there, or cannot be told.
+    """
+    limits = Limits(header=limit, inflate=limit)
+    try:
+        cursor = Cursor(Bytes(content), content, limits)
+        start = read_start(cursor)
+        data = content[start.offset :]
+        if start.deflated:
+            data = Inflated(Bytes(content), start.offset, limit + 1).read(0, limit)
+            complete = complete and len(data) < limit
+        end = _end(data, limits, explicit=start.explicit, little=start.little, complete=complete)
+    except (HandOver, Refused):
+        return None
+    return None if end is None else (data[:end], start.deflated)
+
+
+def _end(
+    data: bytes, limits: Limits, *, explicit: bool, little: bool, complete: bool
+) -> int | None:
+    cursor = Cursor(Bytes(data), data, limits)
+    cursor.syntax(explicit=explicit, little=little)
+    while cursor.available(8):
+        at = cursor.offset
+        tag, vr, length = cursor.element()
+        if tag in PIXELS:
+            return at
+        cursor.ignore(vr, length, 0)
+    return len(data) if complete and cursor.offset == len(data) else None

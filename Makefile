@@ -22,6 +22,7 @@ lint: $(VENV)/.tested
 	$(BIN)/mypy
 
 docs: $(VENV)/.tested
+	$(BIN)/python -m tools.build_shapes
 	$(BIN)/python -m tools.build_reasons
 	$(BIN)/python -m tools.build_mapping
 	$(BIN)/python -m tools.build_conformance

@@ -53,10 +53,11 @@ def _ours(rules: RuleSet) -> Iterator[str]:
 
 
 def judge_of(rules: RuleSet, *, trusted: bool = True, twice: bool = True) -> Judge:
-    """Make the check of a run: base R4, the profiles asked for, and fhir.resources on each new shape.
+    """Make the check of a run: base R4, the profiles asked for, and fhir.resources on what has a new shape.
 
     ``twice``: ask fhir.resources as well. ``trusted``: UIDs were checked when they were read; those of others at a destination were not.
     """
+    from converter.core.issues import Issue
     from converter.fhir.claims import claims, patient_claims
     from converter.fhir.models import ShapeGuard
     from converter.fhir.shipped import shipped_checker
@@ -64,13 +65,25 @@ def judge_of(rules: RuleSet, *, trusted: bool = True, twice: bool = True) -> Jud
 
     checker = shipped_checker(rules.profiles)
     guard = ShapeGuard()
+    refused: dict[str, list[Issue]] = {}
+    """What is to be said of Patients that were looked at for their study first, by id."""
+
+    def second(resource: dict[str, Any]) -> list[Issue]:
+        return guard.issues(resource) if twice and checker.fresh(resource) else []
 
     def judge(
         resource: dict[str, Any], patient: dict[str, Any] | None, dropped: Sequence[str]
     ) -> Verdict:
         issues = checker.check(resource, trusted_uids=trusted)
+        found: list[Issue] = []
         canonicals: list[str] = []
+        models = second(resource)
         if resource["resourceType"] == "ImagingStudy":
+            patient_base = None
+            if patient is not None:
+                patient_base = checker.check(patient)
+                if said := second(patient):
+                    refused[patient["id"]] = said
             canonicals, found = claims(
                 resource,
                 patient,
@@ -78,11 +91,12 @@ def judge_of(rules: RuleSet, *, trusted: bool = True, twice: bool = True) -> Jud
                 rules.profiles,
                 dropped,
                 base=issues,
+                patient_base=patient_base,
                 trusted_uids=trusted,
             )
-            issues = [*issues, *found]
         elif resource["resourceType"] == "Patient":
             canonicals = patient_claims(resource, checker, rules.profiles, base=issues)
-        return Verdict([*issues, *(guard.issues(resource) if twice else ())], canonicals)
+            models += refused.pop(resource["id"], [])
+        return Verdict([*issues, *found, *models], canonicals)
 
     return judge

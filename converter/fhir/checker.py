@@ -21,7 +21,7 @@ from converter.fhir.study import imaging_study
 from converter.fhir.terminology import Terminology
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from converter.core.issues import Issue
     from converter.core.profile import Profile
@@ -48,6 +48,8 @@ class Checker:
         ``modality``, ``dcm`` and ``sop-classes``; what is missing is not checked.
     extensions : mapping, optional
         URL to definition of the extensions that may be used; R4's own if not given.
+    shapes : mapping, optional
+        Type to sets of keys that are no news (`fresh`).
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Checker:
         profiles: Iterable[Profile] = (),
         codes: Mapping[str, CodeTable] | None = None,
         extensions: Mapping[str, ExtensionDefinition] | None = None,
+        shapes: Mapping[str, Collection[frozenset[str]]] | None = None,
     ) -> None:
         self.structure = structure
         self.types = frozenset(
@@ -83,7 +86,9 @@ class Checker:
             hooks,
             self._nested,
             Extensions(structure, known).wrap,
+            shapes or {},
         )
+        self._fresh: set[str] = set()
         self.profiles: dict[str, Profile] = {}
         self._profiles: dict[tuple[str, str], ProfileCheck] = {}
         self._claims: dict[str, tuple[str, str]] = {}
@@ -103,6 +108,19 @@ class Checker:
     def claimed(self, canonical: str) -> tuple[str, str] | None:
         """Profile name and resource type that a canonical without version stands for."""
         return self._claims.get(canonical)
+
+    def fresh(self, resource: Any) -> bool:
+        """Whether an object of a resource that was just checked had a set of keys that was not seen before."""
+        kind = resource["resourceType"]
+        if kind not in self._fresh:
+            return False
+        self._fresh.discard(kind)
+        return True
+
+    @property
+    def seen(self) -> dict[str, set[frozenset[str]]]:
+        """Sets of keys that objects had so far, by type."""
+        return self._compiler.seen
 
     def report(self, *, trusted_uids: bool = False) -> Report:
         """Make an empty report."""
@@ -154,6 +172,9 @@ class Checker:
         outer = report.locals, report.ids, report.urns
         report.locals, report.ids, report.urns = [], {}, []
         self._compiler.object(kind)(resource, path, report)
+        if self._compiler.news:
+            self._compiler.news = False
+            self._fresh.add(kind)
         contained = resource.get("contained")
         listed: list[Any] = contained if isinstance(contained, list) else []
         types = self._contained(listed, path, report) if listed else {}

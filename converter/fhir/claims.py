@@ -32,6 +32,7 @@ def claims(
     dropped: Collection[str] = (),
     *,
     base: Sequence[Issue] | None = None,
+    patient_base: Sequence[Issue] | None = None,
     trusted_uids: bool = False,
 ) -> tuple[list[str], list[Issue]]:
     """Find the profiles that an ImagingStudy may claim.
@@ -49,6 +50,8 @@ def claims(
         Paths that an option left out, such as ``ImagingStudy.series.instance``.
     base : sequence of Issue, optional
         What `Checker.check` said of the study; it is asked if not given.
+    patient_base : sequence of Issue, optional
+        The same of the Patient.
     trusted_uids : bool
         Whether UIDs were checked when they were read.
 
@@ -77,7 +80,7 @@ def claims(
         elif missing := _left_out(profile, dropped):
             reason = f"an option left {missing} out, which it makes us populate"
         elif profile.subject_must_pass:
-            reason = _subject(study, subject_patient, checker, profile, issues)
+            reason = _subject(study, subject_patient, checker, profile, issues, patient_base)
         if reason:
             message = f"{profile.title} is not claimed: {reason}"
             issues.append(
@@ -129,6 +132,7 @@ def _subject(
     checker: Checker,
     profile: Profile,
     issues: list[Issue],
+    patient_base: Sequence[Issue] | None,
 ) -> str:
     """Reason not to claim that lies with the subject; empty if there is none."""
     subject = study.get("subject")
@@ -144,8 +148,10 @@ def _subject(
         return ""
     if patient is None:
         return "its Patient is not written, so nobody can tell whether that meets it"
+    if patient_base is None or reference.startswith("#"):
+        patient_base = () if reference.startswith("#") else checker.check(patient)
     found = [
-        *(checker.check(patient) if not reference.startswith("#") else ()),
+        *patient_base,
         *checker.check_profile(patient, profile.name),
     ]
     errors = [issue for issue in found if issue.severity == "error"]

@@ -23,12 +23,15 @@ from converter.fhir.values import (
     no_object,
     one,
     primitive,
+    recalling,
     remembering,
     rows,
     single,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from converter.core.structure import Element, Structure, TypeDefinition
     from converter.fhir.primitives import Test
     from converter.fhir.references import References
@@ -42,6 +45,10 @@ SHAPES = 2048
 """Sets of keys remembered a type; more come only from somebody who plays with us."""
 
 UIDS = frozenset({"ImagingStudy.series.uid", "ImagingStudy.series.instance.uid"})
+APART = frozenset(
+    {"Resource", "Extension", "Narrative", "ImagingStudy.series", "ImagingStudy.series.instance"}
+)
+"""Types whose values hang on what stands around them, or are never alike."""
 
 
 class Compiler:
@@ -55,7 +62,11 @@ class Compiler:
         hooks: dict[str, tuple[ObjectCheck, ...]],
         nested: ObjectCheck,
         extension: OwnerOf,
+        known: Mapping[str, Collection[frozenset[str]]],
     ) -> None:
+        self.known = known
+        self.news = False
+        """Whether an object had a set of keys that nobody saw before."""
         self.structure = structure
         self.terminology = terminology
         self.references = references
@@ -64,6 +75,11 @@ class Compiler:
         self.extension = extension
         self._made: dict[str, ObjectCheck] = {}
         self._plans: dict[str, dict[tuple[str, ...], Plan]] = {}
+
+    @property
+    def seen(self) -> dict[str, set[frozenset[str]]]:
+        """Sets of keys that objects had so far, by type."""
+        return {name: {frozenset(keys) for keys in plans} for name, plans in self._plans.items()}
 
     def object(self, type_name: str) -> ObjectCheck:
         """Check of one type; types may hold themselves, so it is looked up when it is called."""
@@ -101,6 +117,7 @@ class Compiler:
                     plan.rows = plan.vouched_rows = None
                 if len(plans) < SHAPES:
                     plans[keys] = plan
+                    self.news |= frozenset(keys) not in self.known.get(type_name, ())
             if plan.faults:
                 for code, key, message in plan.faults:
                     report.add(code, (path, key, None) if key else path, message)
@@ -196,7 +213,10 @@ class Compiler:
                 identity=name == "id" and self.structure.types[owner].kind != "resource",
             )
         item, quick = self._item(owner, name, element)
+        recalled = element.type not in APART and not element.type.startswith("Bundle.")
         if not repeats:
+            if quick is None and recalled:
+                return Held(*recalling(single(name, item)))
             return Held(quick, single(name, item))
         definition = self.structure.types.get(element.type)
         if (
@@ -205,7 +225,7 @@ class Compiler:
             and not self.hooks.get(element.type)
         ):
             return Held(None, rows(name, item, self._plans.setdefault(element.type, {})))
-        return Held(None, many(name, item))
+        return Held(*recalling(many(name, item))) if recalled else Held(None, many(name, item))
 
     def _item(self, owner: str, name: str, element: Element) -> tuple[ObjectCheck, Test | None]:
         """Check of one item of a complex element, its binding and targets included."""

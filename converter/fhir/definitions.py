@@ -10,7 +10,7 @@ from converter.core.structure import Structure
 from converter.core.tables import CodeTable, parse_table
 from converter.data import data_path
 
-__all__ = ["ExtensionDefinition", "load_extensions", "load_structure", "load_tables"]
+__all__ = ["ExtensionDefinition", "load_extensions", "load_shapes", "load_structure", "load_tables"]
 
 CHECKED_TABLES = ("modality", "dcm", "sop-classes")
 
@@ -43,6 +43,15 @@ def load_extensions() -> dict[str, ExtensionDefinition]:
     return msgspec.json.decode(
         data_path("definitions", "extensions.json").read_bytes(),
         type=dict[str, ExtensionDefinition],
+    )
+
+
+@cache
+def load_shapes() -> dict[str, tuple[frozenset[str], ...]]:
+    """Load the sets of keys, by type, of objects that fhir.resources was asked about beforehand."""
+    return msgspec.json.decode(
+        data_path("definitions", "shapes.json").read_bytes(),
+        type=dict[str, tuple[frozenset[str], ...]],
     )
 
 

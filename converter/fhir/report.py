@@ -108,6 +108,11 @@ class Report:
         self.soft = False
         """Whether errors count as warnings, because a profile's constraint says so."""
 
+    @property
+    def notes(self) -> tuple[int, int, int, int]:
+        """How much was noted down so far."""
+        return len(self.issues), len(self.locals), len(self.urns), len(self.ids)
+
     def points(self, kind: str, targets: tuple[str, ...]) -> str:
         """What to say of a reference to a type that its element does not take."""
         named = kind if kind in self.types else "what is no resource of R4"

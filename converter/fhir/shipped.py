@@ -9,7 +9,7 @@ from converter.core.profile import Profile, parse_profile
 from converter.data import data_path
 from converter.errors import Fault, MappingError, ProfileNotFoundError
 from converter.fhir.checker import Checker
-from converter.fhir.definitions import load_structure, load_tables
+from converter.fhir.definitions import load_shapes, load_structure, load_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +45,7 @@ def read_profile(path: Path) -> Profile:
 def shipped_checker(profiles: Iterable[Profile] | None = None) -> Checker:
     """Make a checker from the data that we ship, with all shipped profiles if none are given."""
     asked = shipped_profiles() if profiles is None else list(profiles)
-    return Checker(load_structure(), asked, load_tables(*tables_of(asked)))
+    return Checker(load_structure(), asked, load_tables(*tables_of(asked)), shapes=load_shapes())
 
 
 def tables_of(profiles: Iterable[Profile]) -> list[str]:

@@ -23,6 +23,7 @@ __all__ = [
     "no_object",
     "one",
     "primitive",
+    "recalling",
     "remembering",
     "rows",
     "single",
@@ -37,7 +38,9 @@ UNKNOWN = ("unknown", "")
 """What a quick test says that cannot tell."""
 
 REMEMBERED = 4096
-"""Coded values remembered an element."""
+"""Values remembered an element."""
+VAIN = 200
+"""So often in a row something new: a value that each resource has for itself, and not looked for again."""
 
 
 class Held(NamedTuple):
@@ -126,6 +129,46 @@ def remembering(
                 right.add(orjson.dumps(value))
 
     return coded, coding if kind == "Coding" else concept
+
+
+def recalling(check: ValueCheck) -> tuple[Test, ValueCheck]:
+    """Remember the values of a property in which there was nothing to find: most stand in every study.
+
+    Only what says nothing beyond itself: no id, no reference into the resource, and no extension, of which
+    the place decides as well.
+    """
+    right: set[bytes] = set()
+    vain = 0
+
+    def quick(value: Any) -> tuple[str, str] | None:
+        nonlocal vain
+        if vain >= VAIN:
+            return UNKNOWN
+        try:
+            if orjson.dumps(value) in right:
+                vain = 0
+                return None
+        except TypeError:
+            return UNKNOWN
+        vain += 1
+        if vain >= VAIN:
+            right.clear()
+        return UNKNOWN
+
+    def checked(value: Any, path: Path, report: Report) -> None:
+        before = report.notes
+        check(value, path, report)
+        if vain < VAIN and report.notes == before:
+            try:
+                written = orjson.dumps(value)
+            except TypeError:
+                return
+            if b"xtension" not in written:
+                if len(right) >= REMEMBERED:
+                    right.clear()
+                right.add(written)
+
+    return quick, checked
 
 
 def plain_codes_only(value: dict[str, Any]) -> bool:

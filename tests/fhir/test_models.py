@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import copy
 import json
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from converter.cli.rules import judge_of
 from converter.core.check_reasons import STRICT
+from converter.core.issues import Issue
 from converter.fhir.models import ShapeGuard, model_issues
 from converter.fhir.shipped import shipped_checker
+from converter.mapping import load
 from tests.fhir.cases import BASES, CASES
+
+ROOT = Path(__file__).resolve().parents[2]
 
 UNREADABLE = {"json-syntax", "encoding"}
 
@@ -83,3 +90,48 @@ def test_guard_asks_once_a_shape():
 def test_only_the_models_import_fhir_resources():
     code = "import sys, converter.fhir.shipped as s; s.shipped_checker(); sys.exit('fhir.resources' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_shapes_that_were_asked_about_beforehand_are_those_of_the_golden_cases():
+    tool = runpy.run_path(str(ROOT / "tools" / "build_shapes.py"))
+    assert tool["OUT"].read_text("utf-8") == tool["render"](), "run python -m tools.build_shapes"
+
+
+def test_run_asks_about_what_was_never_asked_before_and_once():
+    rules = load(["ips"])
+    patient = json.loads(BASES["patient"])
+    patient["contact"] = [{"gender": "female", "relationship": [{"text": "x"}]}]
+    checker = shipped_checker(rules.profiles)
+    checker.check(patient)
+    assert checker.fresh(patient)
+    assert not checker.fresh(patient)
+    checker.check(patient)
+    assert not checker.fresh(patient)
+
+
+def test_what_the_models_refuse_of_a_patient_seen_for_its_study_is_said_of_the_patient(monkeypatch):
+    judge = judge_of(load(["ips"]))
+    said = [Issue("warning", "models-disagree", "Patient.contact")]
+    monkeypatch.setattr(
+        ShapeGuard,
+        "issues",
+        lambda _, resource: list(said) if resource["resourceType"] == "Patient" else [],
+    )
+    study, patient = json.loads(BASES["study"]), json.loads(BASES["patient"])
+    patient["contact"] = [{"gender": "female", "relationship": [{"text": "x"}]}]
+    assert "models-disagree" not in {one.code for one in judge(study, patient, []).issues}
+    assert "models-disagree" in {one.code for one in judge(patient, None, []).issues}
+    assert "models-disagree" not in {one.code for one in judge(patient, None, []).issues}
+
+
+def test_run_of_known_shapes_does_not_import_fhir_resources():
+    code = (
+        "import sys, json; from converter.cli.rules import judge_of; from converter.mapping import load;"
+        "judge = judge_of(load(['ips'])); study, patient = map(json.loads, sys.argv[1:]);"
+        "judge(study, patient, []); judge(patient, None, []);"
+        "sys.exit(any(name.startswith('fhir') for name in sys.modules))"
+    )
+    golden = json.loads((ROOT / "tests/golden/utf-8-name/expected.json").read_text("utf-8"))
+    found = {one["resourceType"]: json.dumps(one) for one in golden["resources"].values()}
+    command = [sys.executable, "-c", code, found["ImagingStudy"], found["Patient"]]
+    assert subprocess.run(command, check=False).returncode == 0

@@ -14,11 +14,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from converter.core.dictionary import tag_of
-from converter.core.header import SPECIFIC_CHARACTER_SET, Header, digest, items
+from converter.core.header import Header, digest
 from converter.core.study import Block, pack
-from converter.core.text import charset_of
-from converter.core.values import strings
 from converter.listener import origins
 from converter.listener.origins import Origins, TagSet
 from converter.listener.record import Received
@@ -55,11 +52,6 @@ _SCHEMA = (
         study_uid TEXT PRIMARY KEY, host TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID""",
 )
 
-_PATIENT_ID = tag_of("PatientID") or 0
-_ISSUER = tag_of("IssuerOfPatientID") or 0
-_QUALIFIERS = tag_of("IssuerOfPatientIDQualifiersSequence") or 0
-_UNIVERSAL = tag_of("UniversalEntityID") or 0
-
 _encode = msgspec.msgpack.Encoder().encode
 _header = msgspec.msgpack.Decoder(dict[int, bytes]).decode
 _words = msgspec.msgpack.Decoder(list[str]).decode
@@ -80,18 +72,6 @@ class Ingested(NamedTuple):
     """(study UID, digest before, digest after) of each replacement, where these were taken of the same tags."""
     older: set[tuple[int, int, str]]
     """(epoch, stamp, SOP Instance UID) of what something later was taken in before."""
-
-
-def _keys(header: Header) -> tuple[str, str, str]:
-    """PatientID, issuer and universal id of an issuer, as the engine compares them."""
-    held = header.get(SPECIFIC_CHARACTER_SET)
-    charset = charset_of({SPECIFIC_CHARACTER_SET: held} if held else {})
-
-    def text(value: bytes | None) -> str:
-        return "\\".join(strings(value, "LO", charset).values) if value else ""
-
-    universal = next((item.get(_UNIVERSAL) for item in items(header.get(_QUALIFIERS))), None)
-    return text(header.get(_PATIENT_ID)), text(header.get(_ISSUER)), text(universal)
 
 
 LIVE = (
@@ -245,7 +225,7 @@ class Ledger:
             )
             origins.remember_again(db, one)
             return "same", b""
-        patient, issuer, universal = _keys(one.header)
+        patient, issuer, universal = origins.keys_of(one.header)
         assumed = bool(patient) and not issuer and not universal
         if assumed:
             issuer = origins.issuer_of(db, one.peer)

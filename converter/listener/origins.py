@@ -14,7 +14,16 @@ from typing import Any, NamedTuple
 import msgspec
 
 from converter.core.dictionary import tag_of
-from converter.core.header import ASSUMED_CHARSET, ASSUMED_ZONE, Header, Wanted
+from converter.core.header import (
+    ASSUMED_CHARSET,
+    ASSUMED_ZONE,
+    SPECIFIC_CHARACTER_SET,
+    Header,
+    Wanted,
+    items,
+)
+from converter.core.text import charset_of
+from converter.core.values import strings
 from converter.listener.control import flat, unflat
 from converter.listener.policy import Peer
 from converter.listener.record import Received
@@ -28,6 +37,7 @@ __all__ = [
     "TagSet",
     "forget",
     "issuer_of",
+    "keys_of",
     "lacking",
     "note",
     "remember",
@@ -50,7 +60,10 @@ SCHEMA = (
 
 LARGEST_HEADER = 1 << 20
 """Bytes that a kept header inflates to, at most."""
+_PATIENT_ID = tag_of("PatientID") or 0
 _ISSUER = tag_of("IssuerOfPatientID") or 0
+_QUALIFIERS = tag_of("IssuerOfPatientIDQualifiersSequence") or 0
+_UNIVERSAL = tag_of("UniversalEntityID") or 0
 _LIMITS = Limits(header=LARGEST_HEADER, inflate=LARGEST_HEADER)
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -76,6 +89,18 @@ def _version(tags: list[Any]) -> str:
         return sorted([tag, ordered(inner) if inner is not None else None] for tag, inner in items)
 
     return blake2b(_encode(ordered(tags)), digest_size=8).hexdigest()
+
+
+def keys_of(header: Header) -> tuple[str, str, str]:
+    """PatientID, issuer and universal id of an issuer, as the engine compares them."""
+    held = header.get(SPECIFIC_CHARACTER_SET)
+    charset = charset_of({SPECIFIC_CHARACTER_SET: held} if held else {})
+
+    def text(value: bytes | None) -> str:
+        return "\\".join(strings(value, "LO", charset).values) if value else ""
+
+    universal = next((item.get(_UNIVERSAL) for item in items(header.get(_QUALIFIERS))), None)
+    return text(header.get(_PATIENT_ID)), text(header.get(_ISSUER)), text(universal)
 
 
 def lacking(wanted: Wanted, kept: Wanted, within: tuple[int, ...] = ()) -> list[tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 Runs in the thread that pynetdicom reads with, in place of its own reading, and only while the association is in data
 transfer and at the boundary of a message. Any other PDU and any other command is put back untouched and left
-to pynetdicom; so is an association that was silent for a moment. A message is never split between the two.
+to pynetdicom; so is an association that was silent for a `SLICE` of time. A message is never split between the two.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from converter.listener import private
 from converter.listener.status import STATUSES, Answer
 from converter.listener.stream import Stream
 from converter.listener.wire import (
+    HEADERS,
     MAX_COMMAND,
     P_DATA,
     PDU_HEADER,
@@ -23,6 +24,7 @@ from converter.listener.wire import (
     Command,
     Interruption,
     ProtocolError,
+    Stopped,
     TimedOut,
     p_data,
     parse_command,
@@ -31,8 +33,6 @@ from converter.listener.wire import (
 
 __all__ = ["SMALL", "Bounds", "DataSet", "FastPath", "Storing", "preamble"]
 
-IDLE: Final = 0.05
-"""Seconds of silence after which the association is handed back."""
 SLACK: Final = 64
 """Bytes by which a P-DATA may exceed what we announced: some senders count the limit without headers."""
 
@@ -133,6 +133,7 @@ class FastPath:
         if self._off or not private.transferring(association) or not private.park(association):
             stock()
             return
+        self._stream.stopped = self._stopped
         try:
             if private.busy(association):
                 return
@@ -143,16 +144,20 @@ class FastPath:
                     return
             while True:
                 self._message()
-                if private.busy(association) or not self._stream.ready(IDLE):
+                if private.busy(association) or not self._stream.begin():
                     return
         except _HandBack:
+            self._stream.stopped = bool
             self.handed_back += 1
             stock()
+        except Stopped:
+            pass  # what is to be sent goes out as soon as this thread is free
         except Closed:
             private.break_off(association, closed=True)
         except (ProtocolError, TimedOut):
             private.break_off(association, closed=False)
         finally:
+            self._stream.stopped = bool
             private.resume(association)
 
     def _message(self) -> None:
@@ -185,31 +190,31 @@ class FastPath:
 
     def _fragment(self, *, first: bool = False) -> None:
         """Go to the next presentation data value (PS3.8 section 9.3.5.1)."""
-        stream = self._stream
-        while not self._pdu_left:
+        stream, left = self._stream, self._pdu_left
+        if left:
+            stream.need(6, self._deadline)
+            size, context, control = PDV_HEADER.unpack_from(stream.data, stream.at)
+            stream.at += 6
+        else:
             if not first:
+                if self._stopped():
+                    raise Stopped("the association is being ended")
                 self._deadline = time.monotonic() + self._bounds.pdu_timeout
-            stream.need(1, self._deadline)
-            buffer, at = stream.head()
-            if buffer[at] != P_DATA:
+            if stream.end - stream.at < 12:
+                self._await_headers()
+            kind, _, left, size, context, control = HEADERS.unpack_from(stream.data, stream.at)
+            if kind != P_DATA:
                 # An abort or release, perhaps in the middle of a message, which is then dropped unanswered.
                 raise _HandBack
-            stream.need(6, self._deadline)
-            buffer, at = stream.head()
-            _, _, self._pdu_left = PDU_HEADER.unpack_from(buffer, at)
-            if not 6 <= self._pdu_left <= self._bounds.max_pdu + SLACK:
+            if left > self._bounds.max_pdu + SLACK:
                 raise ProtocolError("a P-DATA of a length that was not agreed")
-            stream.skip(6)
-        stream.need(6, self._deadline)
-        buffer, at = stream.head()
-        size, context, control = PDV_HEADER.unpack_from(buffer, at)
-        stream.skip(6)
-        if not 2 <= size <= self._pdu_left - 4:
+            stream.at += 12
+        if not 2 <= size <= left - 4:
             raise ProtocolError("a fragment that does not fit its PDU")
         if context not in self._contexts or (not first and context != self._context):
             raise ProtocolError("a context that was not accepted, or not this message's")
-        self._pdu_left -= 4 + size
-        if 0 < self._pdu_left < 6:
+        self._pdu_left = left = left - 4 - size
+        if 0 < left < 6:
             raise ProtocolError("a fragment that does not fit its PDU")
         self._left = size - 2
         self._control = control & 3
@@ -217,6 +222,20 @@ class FastPath:
         self._total += size
         if self._total > self._bounds.max_message:
             raise ProtocolError("a message over the limit")
+
+    def _await_headers(self) -> None:
+        """Bring the headers of a P-DATA to hand; of another PDU there may be less, of a bad one nothing more."""
+        stream = self._stream
+        stream.need(1, self._deadline)
+        if stream.data[stream.at] != P_DATA:
+            raise _HandBack
+        stream.need(6, self._deadline)
+        if PDU_HEADER.unpack_from(stream.data, stream.at)[2] < 6:
+            raise ProtocolError("a P-DATA of a length that was not agreed")
+        stream.need(12, self._deadline)
+
+    def _stopped(self) -> bool:
+        return private.busy(self._association)
 
     def _command(self) -> bytes:
         """Rest of the command set, of which the first fragment is at hand."""
@@ -254,15 +273,15 @@ class FastPath:
         if self._control & 1 or self._context != context_id:
             raise ProtocolError("a command where a data set was announced")
 
-    def piece(self, most: int = -1) -> bytes | None:
-        """Next bytes of the data set; ``None`` at its end."""
+    def piece(self, most: int) -> bytes:
+        """Next bytes of the data set, so many at most; none at its end."""
         size = self._at_hand(most)
-        return self._stream.take(size) if size else None
+        return self._stream.take(size) if size else b""
 
     def drop(self, most: int) -> int:
-        """Drop next bytes of the data set; give how many, 0 at its end."""
+        """Drop next bytes of the data set, so many at most; give how many, 0 at its end."""
         size = self._at_hand(most)
-        self._stream.skip(size)
+        self._stream.at += size
         return size
 
     def _at_hand(self, most: int) -> int:
@@ -274,18 +293,11 @@ class FastPath:
             self._fragment()
             if self._control & 1:
                 raise ProtocolError("a command within a data set")
-        if not stream.buffered:
-            self._check()
+        if stream.at == stream.end:
             stream.fill(self._deadline)
-        size = min(stream.buffered, self._left)
-        if 0 <= most < size:
-            size = most
+        size = min(stream.end - stream.at, self._left, most)
         self._left -= size
         return size
-
-    def _check(self) -> None:
-        if private.busy(self._association):
-            raise Closed("the association is being ended")
 
 
 class _Incoming:
@@ -307,7 +319,7 @@ class _Incoming:
         """See `DataSet.whole`."""
         parts = []
         size = 0
-        while data := self.read():
+        while data := self._more(SMALL + 1 - size):
             parts.append(data)
             size += len(data)
             if size > SMALL:
@@ -322,13 +334,14 @@ class _Incoming:
             if 0 <= size < len(held):
                 held, self._held = held[:size], held[size:]
             return held
+        return self._more(size if size >= 0 else SMALL)
+
+    def _more(self, size: int) -> bytes:
         if self.ended:
             return b""
         self._begin()
         data = self._path.piece(size)
-        if data is None:
-            self.ended = True
-            return b""
+        self.ended = not data
         return data
 
     def skip(self, size: int, /) -> int:

@@ -1,7 +1,7 @@
 """One connection's bytes: a bounded buffer before a socket, read with deadlines, shared by both paths.
 
-The socket never blocks in the kernel; who waits does so in ``poll``, so that a deadline holds however slowly a
-peer drips.
+Without TLS a call waits in the system, a `SLICE` of time at most: two system calls a message, and a deadline holds
+however slowly a peer drips. Under TLS, where a record may be there in part, who waits does so in ``poll``.
 """
 
 from __future__ import annotations
@@ -9,14 +9,21 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+import struct
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
-from converter.listener.wire import Closed, TimedOut
+from converter.listener.wire import Closed, Stopped, TimedOut
 
-__all__ = ["Stream"]
+__all__ = ["SLICE", "Stream"]
 
-SIZE = 256 << 10
+SLICE: Final = 0.05
+"""Seconds that one call waits at most."""
+SIZE: Final = 256 << 10
+"""Bytes of a buffer; a larger PDU makes it grow."""
+_NOW: Final = int(socket.MSG_DONTWAIT)
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 _AGAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -33,128 +40,165 @@ class Stream:
     """
 
     __slots__ = (
-        "_at",
-        "_data",
-        "_end",
         "_poll",
         "_quick",
-        "_size",
         "_tls",
         "_view",
+        "at",
+        "data",
+        "end",
         "received",
         "sock",
+        "stopped",
     )
+
+    data: bytearray
+    """The buffer: bytes at hand stand from ``at`` to ``end``."""
 
     def __init__(
         self, sock: socket.socket, held: bytes | bytearray = b"", size: int = SIZE
     ) -> None:
         self.sock = sock
-        sock.setblocking(False)
         self._tls = isinstance(sock, ssl.SSLSocket)
+        if self._tls:
+            sock.setblocking(False)
+        else:
+            sock.setblocking(True)
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", 0, int(SLICE * 1e6)))
         self._quick = _QUICKACK is not None and sock.family in {socket.AF_INET, socket.AF_INET6}
-        self._size = max(size, len(held) + 64)
-        self._data = bytearray(self._size)
-        self._data[: len(held)] = held
-        self._view = memoryview(self._data)
-        self._at = 0
-        self._end = len(held)
+        self.data = bytearray(max(size, len(held) + 64))
+        self.data[: len(held)] = held
+        self._view = memoryview(self.data)
+        self.at = 0
+        self.end = len(held)
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self.received = len(held)
+        self.stopped: Callable[[], bool] = bool
+        """Whether nobody waits for more of a message; asked when nothing comes."""
 
     @property
     def buffered(self) -> int:
         """Bytes that are at hand."""
-        return self._end - self._at
+        return self.end - self.at
 
     def ready(self, timeout: float = 0.0) -> bool:
         """Whether there is something to read (or the peer has gone), after so many seconds at most."""
-        if self._end > self._at or (self._tls and self.sock.pending()):  # type: ignore[attr-defined]
+        if self.end > self.at or (self._tls and self.sock.pending()):  # type: ignore[attr-defined]
             return True
-        if self._quick and timeout:
-            # Senders that keep Nagle on wait for our acknowledgement before the rest of an image leaves them.
-            self.sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)  # type: ignore[arg-type]
         return bool(self._poll.poll(timeout * 1000))
 
+    def begin(self) -> bool:
+        """Bring the first bytes of a message to hand; ``False`` when none come within a slice.
+
+        Raises
+        ------
+        Closed
+        """
+        if self.end > self.at:
+            return True
+        if self._tls:
+            return self.ready(SLICE)
+        self.at = self.end = 0
+        try:
+            count = self.sock.recv_into(self.data)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise Closed("the connection broke") from error
+        self._came(count)
+        return True
+
     def fill(self, deadline: float) -> None:
-        """Bring in more bytes.
+        """Bring in more bytes of a message that has begun.
 
         Raises
         ------
         TimedOut
             None came before the deadline (monotonic).
-        Closed
+        Closed, Stopped
         """
-        if self._at == self._end:
-            self._at = self._end = 0
-        elif self._end == self._size:
-            self._compact(self._size)
+        if self.at == self.end:
+            self.at = self.end = 0
+        elif self.end == len(self.data):
+            self._compact(self.end)
+        into = self._view[self.end :]
+        flags = 0 if self._tls else _NOW
         while True:
-            if not (self._tls and self.sock.pending()):  # type: ignore[attr-defined]
-                if self._quick:
-                    self.sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)  # type: ignore[arg-type]
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._poll.poll(left * 1000):
-                    raise TimedOut("the peer was too slow")
             try:
-                count = self.sock.recv_into(self._view[self._end :])
-            except _AGAIN:
-                continue
+                count = self.sock.recv_into(into, 0, flags)
+                break
+            except _AGAIN as error:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimedOut("the peer was too slow") from None
+                if self.stopped():
+                    raise Stopped("the association is being ended") from None
+                if self._quick:
+                    # A sender that keeps Nagle on waits for our acknowledgement before the rest of an image leaves it.
+                    self.sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)  # type: ignore[arg-type]
+                if self._tls:
+                    self._await(error, select.POLLIN, min(left, SLICE))
+                flags = 0
             except OSError as error:
                 raise Closed("the connection broke") from error
-            if not count:
-                raise Closed("the peer closed the connection")
-            self._end += count
-            self.received += count
-            return
+        self._came(count)
+
+    def _came(self, count: int) -> None:
+        if not count:
+            raise Closed("the peer closed the connection")
+        self.end += count
+        self.received += count
+
+    def _await(self, error: OSError, event: int, seconds: float) -> None:
+        """Wait for what TLS waits for, which may be the other direction."""
+        if isinstance(error, ssl.SSLWantReadError):
+            event = select.POLLIN
+        elif isinstance(error, ssl.SSLWantWriteError):
+            event = select.POLLOUT
+        self._poll.modify(self.sock, event)
+        self._poll.poll(seconds * 1000)
+        self._poll.modify(self.sock, select.POLLIN)
 
     def _compact(self, size: int) -> None:
-        held = bytes(self._view[self._at : self._end])
-        if size > self._size:
+        held = bytes(self._view[self.at : self.end])
+        if size > len(self.data):
             self._view.release()
-            self._data = bytearray(size)
-            self._view = memoryview(self._data)
-            self._size = size
-        self._data[: len(held)] = held
-        self._at, self._end = 0, len(held)
+            self.data = bytearray(size)
+            self._view = memoryview(self.data)
+        self.data[: len(held)] = held
+        self.at, self.end = 0, len(held)
 
     def need(self, size: int, deadline: float) -> None:
         """Bring so many bytes to hand."""
-        while self._end - self._at < size:
-            if self._at + size > self._size:
-                self._compact(max(size, self._size))
+        while self.end - self.at < size:
+            if self.at + size > len(self.data):
+                self._compact(max(size, len(self.data)))
             self.fill(deadline)
 
     def peek(self, size: int) -> memoryview:
         """Look at bytes that are at hand; valid until the next call."""
-        return self._view[self._at : self._at + size]
-
-    def head(self) -> tuple[bytearray, int]:
-        """Buffer and place of the first byte at hand, to unpack from."""
-        return self._data, self._at
-
-    def skip(self, size: int) -> None:
-        """Go past bytes that are at hand."""
-        self._at += size
+        return self._view[self.at : self.at + size]
 
     def take(self, size: int) -> bytes:
         """Take bytes that are at hand."""
-        at = self._at
-        self._at = at + size
+        at = self.at
+        self.at = at + size
         return bytes(self._view[at : at + size])
 
     def give_back(self, data: bytes) -> None:
         """Put bytes before those at hand."""
-        if len(data) > self._at:
-            rest = bytes(self._view[self._at : self._end])
+        if len(data) > self.at:
+            rest = bytes(self._view[self.at : self.end])
             needed = len(data) + len(rest)
-            self._at = self._end = 0
-            self._compact(max(self._size, needed))
-            self._data[:needed] = data + rest
-            self._at, self._end = 0, needed
+            self.at = self.end = 0
+            self._compact(max(len(self.data), needed))
+            self.data[:needed] = data + rest
+            self.at, self.end = 0, needed
         else:
-            self._at -= len(data)
-            self._data[self._at : self._at + len(data)] = data
+            self.at -= len(data)
+            self.data[self.at : self.at + len(data)] = data
 
     def send(self, data: bytes, deadline: float) -> None:
         """Send all of it.
@@ -163,25 +207,18 @@ class Stream:
         ------
         Closed, TimedOut
         """
-        view = memoryview(data)
-        while view:
+        sent = 0
+        while sent < len(data):
             try:
-                count = self.sock.send(view)
+                sent += self.sock.send(data[sent:] if sent else data)
             except _AGAIN as error:
-                waits_for = (
-                    select.POLLIN if isinstance(error, ssl.SSLWantReadError) else select.POLLOUT
-                )
-                self._poll.modify(self.sock, waits_for)
                 left = deadline - time.monotonic()
-                try:
-                    if left <= 0 or not self._poll.poll(left * 1000):
-                        raise TimedOut("the peer takes nothing") from None
-                finally:
-                    self._poll.modify(self.sock, select.POLLIN)
+                if left <= 0:
+                    raise TimedOut("the peer takes nothing") from None
+                if self._tls:
+                    self._await(error, select.POLLOUT, min(left, SLICE))
             except OSError as error:
                 raise Closed("the connection broke") from error
-            else:
-                view = view[count:]
 
     def close(self) -> None:
         """Close the connection."""

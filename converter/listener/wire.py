@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 __all__ = [
     "ASSOCIATE_RQ",
+    "HEADERS",
     "MAX_ASSOCIATE",
     "MAX_COMMAND",
     "PDU_HEADER",
@@ -16,6 +17,7 @@ __all__ = [
     "Command",
     "Interruption",
     "ProtocolError",
+    "Stopped",
     "TimedOut",
     "p_data",
     "parse_command",
@@ -34,6 +36,8 @@ FIXED: Final = 68
 
 PDU_HEADER: Final = Struct(">BBI")
 PDV_HEADER: Final = Struct(">IBB")
+HEADERS: Final = Struct(">BBIIBB")
+"""Both, as they follow each other at the start of a P-DATA."""
 _ELEMENT: Final = Struct("<HHI")
 
 C_STORE_RQ: Final = 0x0001
@@ -51,6 +55,10 @@ class ProtocolError(Interruption):
 
 class Closed(Interruption, OSError):  # noqa: N818
     """The peer has gone."""
+
+
+class Stopped(Interruption, OSError):  # noqa: N818
+    """The association is being ended on our side."""
 
 
 class TimedOut(Interruption, OSError):  # noqa: N818

@@ -101,13 +101,13 @@ def test_a_message_split_at_any_place_is_one_message(both, data_set):
 
 
 def test_a_slow_sender_is_never_split_between_two_decoders(both, data_set, monkeypatch):
-    monkeypatch.setattr("converter.listener.fastpath.IDLE", 0.001)
+    monkeypatch.setattr("converter.listener.stream.SLICE", 0.001)
     data, uid = data_set()
     whole = b"".join(store(1, CT, uid, data, max_pdu=64))
     with both() as running, Sender(running.port).associate() as sender:
         for at in range(0, len(whole), 97):
             sender.send(whole[at : at + 97])
-            threading.Event().wait(0.004)  # longer than the silence that hands back
+            threading.Event().wait(0.012)  # longer than the silence that hands back
         assert sender.response().status == 0
         assert sender.echo().status == 0
         sender.release()
@@ -234,6 +234,25 @@ def test_a_peer_that_goes_away_in_the_middle_keeps_nothing(both, data_set):
             sender.send(*list(store(1, CT, uid, data, max_pdu=16384))[:-4])
         running.until(lambda: running.receiver.state().ended == [1])
         assert running.kept() == []
+
+
+def test_whoever_ends_an_association_does_not_wait_for_its_peer(both, data_set):
+    data, uid = data_set(tail=pixels(100_000))
+    with both(pdu_timeout=60.0) as running, Sender(running.port).associate() as sender:
+        assert sender.store(data, uid).status == 0
+        sender.send(*list(store(1, CT, uid, data, max_pdu=16384))[:3])
+        (association,) = running.until(
+            lambda: [
+                thread
+                for thread in threading.enumerate()
+                if isinstance(thread, private.Association) and thread.is_acceptor
+            ]
+        )
+        began = time.monotonic()
+        threading.Thread(target=association.abort, daemon=True).start()
+        assert sender.pdu()[0] == 7
+        assert time.monotonic() - began < 10
+        assert len(running.kept()) == 1
 
 
 def test_a_release_in_the_middle_of_an_object_keeps_nothing(both, data_set):

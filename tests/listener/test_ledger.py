@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import stat
+import time
 
 import msgspec
 import pytest
 
 from converter.core.study import assemble
+from converter.errors import StoreError
 from converter.listener.desk import Desk
 from converter.listener.ledger import study_blocks
 from converter.listener.record import Received
 from converter.listener.writer import Writer
+from converter.store import place_of
 
 STUDY = "1.2.3"
 
 
 @pytest.fixture
-def ledger(tmp_path):
+def on_file(tmp_path):
     made = Desk(tmp_path / "listen.db")
     yield made
     made.close()
 
 
-def one(number=1, stamp=None, *, patient=b"P1", study=STUDY, issuer=b"", calling="CT1", peer="", **more):
+@pytest.fixture
+def on_server(postgres):
+    made = Desk(place_of(postgres.url()))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["on_file", "on_server"])
+def ledger(request, monkeypatch):
+    made = request.getfixturevalue(request.param)
+    # the times that tests give, not those of the server
+    monkeypatch.setattr(made.database, "now", lambda: 0.0)
+    return made
+
+
+def one(
+    number=1, stamp=None, *, patient=b"P1", study=STUDY, issuer=b"", calling="CT1", peer="", **more
+):
     sop = f"{study}.1.{number}"
     header = {
         0x00080018: sop.encode(),
@@ -79,7 +99,8 @@ def test_the_later_copy_stands_whatever_the_order_of_journals(ledger):
     assert block.shared[0x00081030] == b"new"
 
 
-def test_a_later_run_comes_later_whatever_the_clock_of_the_boot_says(ledger):
+def test_a_later_run_comes_later_whatever_the_clock_of_the_boot_says(on_file):
+    ledger = on_file
     ingest(ledger, one(1, 9000, **{"00081030": b"old"}), epoch=1)
     done = ingest(ledger, one(1, 5, **{"00081030": b"new"}), epoch=2)
     assert done.counts == {"changed": 1}
@@ -198,8 +219,14 @@ def test_unless_the_sender_is_believed(ledger):
 def test_excluding_and_including_again(ledger):
     ingest(ledger, one(1))
     assert ledger.exclude(STUDY, 200.0)
-    assert ledger.study(STUDY).state == "excluded"
+    assert ledger.study(STUDY)[1:3] == ("settled", "excluded"), (
+        "what is published is taken back first"
+    )
     ingest(ledger, one(2))
+    [(uid, revision)] = ledger.settle([STUDY]).items()
+    assert ledger.published(uid, revision, "excluded", "excluded", "id", [])
+    assert ledger.study(STUDY).state == "excluded"
+    ingest(ledger, one(3))
     assert ledger.study(STUDY).state == "excluded"
     assert ledger.settle([STUDY]) == {}
     assert ledger.exclude(STUDY, 300.0, undo=True)
@@ -227,16 +254,35 @@ def test_purging_keeps_identity_and_digest(ledger):
     assert done.counts == {"same": 1}
 
 
-def test_a_backup_is_a_store_of_its_own(ledger, tmp_path):
-    ingest(ledger, one(1))
-    ledger.backup(tmp_path / "copy.db")
+def test_a_backup_is_a_store_of_its_own(on_file, tmp_path):
+    ingest(on_file, one(1))
+    on_file.backup(tmp_path / "copy.db")
     copy = Desk(tmp_path / "copy.db")
     assert copy.study(STUDY).instances == 1
     copy.close()
 
 
-def test_epochs_count_up(ledger):
-    assert [ledger.next_epoch() for _ in range(3)] == [1, 2, 3]
+def test_a_state_on_a_server_is_copied_by_its_own_tool(on_server, tmp_path):
+    with pytest.raises(StoreError, match="pg_dump"):
+        on_server.backup(tmp_path / "copy.db")
+
+
+def test_epochs_count_up(on_file):
+    assert [on_file.next_epoch() for _ in range(3)] == [1, 2, 3]
+
+
+def test_on_a_server_what_came_later_by_the_clocks_of_the_hosts_stands(on_server):
+    before = time.time_ns()
+    epoch = on_server.next_epoch()
+    stamp = time.monotonic_ns()
+    assert before <= epoch + stamp <= time.time_ns()
+    # another machine runs for longer, and took its copy a second before
+    other, second = epoch - 10**12, stamp + 10**12 - 10**9
+    assert ingest(on_server, one(1, stamp), epoch=epoch).counts == {"new": 1}
+    late = one(1, second, **{"00081030": b"old"})
+    assert ingest(on_server, late, epoch=other).counts == {"known": 1}
+    newer = one(1, second + 2 * 10**9, **{"00081030": b"new"})
+    assert ingest(on_server, newer, epoch=other).counts == {"changed": 1}
 
 
 def test_counts(ledger):

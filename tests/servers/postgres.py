@@ -56,7 +56,7 @@ class Postgres:
             os.chown(self.folder, entry.pw_uid, entry.pw_gid)
             self._as = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
         (self.folder / "secret").write_text(PASSWORD)
-        os.chmod(self.folder / "secret", 0o644)
+        (self.folder / "secret").chmod(0o644)
         self._run(
             "initdb", "-D", str(self.data), "-U", USER, "--auth-local=trust",
             "--auth-host=scram-sha-256", "--pwfile", str(self.folder / "secret"),

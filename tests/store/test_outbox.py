@@ -6,7 +6,15 @@ import sqlite3
 
 import pytest
 
-from converter.store import Converted, FileStamp, PackedBlock, Part, open_kept
+from converter.store import (
+    Converted,
+    FileStamp,
+    PackedBlock,
+    Part,
+    open_beside,
+    open_kept,
+    place_of,
+)
 from converter.store.database import APPLICATION_ID
 from converter.store.outbox import Outlet, Settled
 from converter.store.schema import MIGRATIONS, SCHEMA
@@ -14,9 +22,11 @@ from converter.store.schema import MIGRATIONS, SCHEMA
 HERE = "https://fhir.example/r4"
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "state.db"
+@pytest.fixture(params=["file", "server"])
+def path(request, tmp_path):
+    if request.param == "file":
+        return tmp_path / "state.db"
+    return place_of(request.getfixturevalue("postgres").url())
 
 
 @pytest.fixture
@@ -92,12 +102,15 @@ def test_a_lease_can_be_kept(store):
     assert claim(store, now=100.0) == []
 
 
-def test_two_stores_on_one_file_share_the_rows(store, path):
+def test_two_stores_on_one_state_share_the_rows(store, path):
     fill(store, *(f"1.{n}" for n in range(10)))
-    with sqlite3.connect(path) as other:
-        assert other.execute("SELECT count(*) FROM outbox WHERE lease IS NULL").fetchone() == (10,)
-    first = claim(store, 5)
-    assert len({row.study_uid for row in first} | {row.study_uid for row in claim(store)}) == 10
+    other = open_beside(path)
+    try:
+        first, rest = claim(store, 5), claim(other)
+        assert len(first) == len(rest) == 5
+        assert len({row.study_uid for row in [*first, *rest]}) == 10
+    finally:
+        other.close()
 
 
 def test_the_next_attempt_is_in_the_row(store, path):
@@ -149,6 +162,7 @@ def test_what_is_held_is_frozen_and_thaws(store):
         "patient-mismatch",
     )
     store.begin_run()
+    store.narrow(["1.1"])  # on a server what is held of other studies stays held
     store.outbox.enqueue([HERE], 3.0, [])
     assert store.outbox.waiting([HERE], 3.0)[HERE][0] == 1
     store.outbox.enqueue([HERE], 3.0, ["1.1"])
@@ -193,7 +207,8 @@ def test_what_is_learnt_of_a_destination_is_kept(store):
     assert outbox.known(HERE, ["Patient/a", "Patient/b"]) == {"Patient/a": "Patient/7"}
 
 
-def test_a_state_of_the_version_before_gets_an_outbox(path):
+def test_a_state_of_the_version_before_gets_an_outbox(tmp_path):
+    path = tmp_path / "old.db"
     old = sqlite3.connect(path)
     old.executescript(
         f"{SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;"

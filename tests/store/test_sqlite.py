@@ -26,6 +26,7 @@ from converter.store import (
     SkippedRow,
     open_kept,
     open_temporary,
+    place_of,
 )
 from converter.store.place import PREFIX, filesystem, sweep
 
@@ -37,23 +38,36 @@ def _own_temporary_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
 
 
-@pytest.fixture(params=["temporary", "kept"])
+@pytest.fixture(params=["temporary", "kept", "server"])
 def store(request, tmp_path):
-    opened = open_temporary() if request.param == "temporary" else open_kept(tmp_path / "s.db")
+    if request.param == "temporary":
+        opened = open_temporary()
+    elif request.param == "kept":
+        opened = open_kept(tmp_path / "s.db")
+    else:
+        opened = open_kept(place_of(request.getfixturevalue("postgres").url()))
     opened.begin_run()
     yield opened
     opened.close()
 
 
+@pytest.fixture(params=["file", "server"])
+def place(request, tmp_path):
+    """Where a state is kept: a file, or a schema of a PostgreSQL server."""
+    if request.param == "file":
+        return tmp_path
+    return place_of(request.getfixturevalue("postgres").url())
+
+
 @pytest.fixture
-def kept(tmp_path):
-    with open_kept_again(tmp_path) as opened:
+def kept(place):
+    with open_kept_again(place) as opened:
         yield opened
 
 
 class open_kept_again:  # noqa: N801
-    def __init__(self, tmp_path):
-        self.path = tmp_path / "state.db"
+    def __init__(self, place):
+        self.path = place / "state.db" if isinstance(place, Path) else place
 
     def __enter__(self):
         self.store = open_kept(self.path)
@@ -207,11 +221,11 @@ def stamp(name, mtime_ns=1):
     return FileStamp(name.encode(), 10, mtime_ns)
 
 
-def test_a_file_is_unchanged_by_path_size_time_and_version(tmp_path):
-    with open_kept_again(tmp_path) as store:
+def test_a_file_is_unchanged_by_path_size_time_and_version(place):
+    with open_kept_again(place) as store:
         skipped = [SkippedRow("b", "not-dicom", "", b"b")]
         store.add([Part([block("1.2", "a")], skipped, [stamp("a"), stamp("b")])], "v1")
-    with open_kept_again(tmp_path) as store:
+    with open_kept_again(place) as store:
         asked = [stamp("a"), stamp("b"), stamp("a", 2), stamp("c"), FileStamp(b"a", 11, 1)]
         assert store.unchanged(asked, "v1") == [True, True, False, False, False]
         assert store.unchanged([stamp("a")], "v2") == [False]
@@ -241,15 +255,15 @@ def test_a_changed_file_replaces_its_old_rows_and_no_others(kept):
     assert list(kept.studies()) == [("1.3", 1)]
 
 
-def test_prune_takes_what_the_run_did_not_see_and_remembers_it_until_it_is_written(tmp_path):
-    with open_kept_again(tmp_path) as store:
+def test_prune_takes_what_the_run_did_not_see_and_remembers_it_until_it_is_written(place):
+    with open_kept_again(place) as store:
         parts = [block("1.2", ["a", "b"]), block("1.3", ["c"])]
         store.add([Part(parts, (), [stamp(n) for n in "abc"])], "v")
-    with open_kept_again(tmp_path) as store:
+    with open_kept_again(place) as store:
         store.unchanged([stamp("a")], "v")
         assert store.prune() == ["1.2", "1.3"]
         assert list(store.studies()) == [("1.2", 1)]
-    with open_kept_again(tmp_path) as store:
+    with open_kept_again(place) as store:
         store.unchanged([stamp("a")], "v")
         assert store.prune() == ["1.2", "1.3"]
         store.settle()

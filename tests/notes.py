@@ -16,10 +16,16 @@ IMAGE = {
 }
 
 
-def images(folder, *numbers):
+def images(folder, *numbers, **more):
     """Write images of the one series."""
     instances = [
-        {**IMAGE, "SOPInstanceUID": f"2.999.1.1.{n}", "InstanceNumber": n, "file": f"image{n}.dcm"}
+        {
+            **IMAGE,
+            **more,
+            "SOPInstanceUID": f"2.999.1.1.{n}",
+            "InstanceNumber": n,
+            "file": f"image{n}.dcm",
+        }
         for n in numbers
     ]
     write({"root": "2.999.1", "instance": instances}, folder)

@@ -141,10 +141,12 @@ def test_excluding_republishing_purging_and_a_copy(daemon, instance, tmp_path):
     running.published(2)
     running.until(lambda: running.metric('studies{state="published"}') == 2)
     running.studies("exclude", "1.2.3")
+    running.published(2, 1)
+    running.until(lambda: running.metric('studies{state="excluded"}') == 1)
     send(running, instance("1.2.3", 2))
     running.until(lambda: running.metric('instances_total{kind="new"}') == 3)
     assert "1.2.3\texcluded" in running.studies("list", "--state-is", "excluded")
-    assert sum(study["numberOfInstances"] for study in running.resources()) == 2
+    assert sum(study["numberOfInstances"] for study in running.resources()) == 1
     running.studies("include", "1.2.3")
     running.published(2, 3)
     running.until(lambda: running.metric('studies{state="published"}') == 2)

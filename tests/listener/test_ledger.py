@@ -11,7 +11,7 @@ import pytest
 from converter.core.study import assemble
 from converter.errors import StoreError
 from converter.listener.desk import Desk
-from converter.listener.ledger import study_blocks
+from converter.listener.ledger import removed, study_blocks
 from converter.listener.record import Received
 from converter.listener.writer import Writer
 from converter.store import place_of
@@ -232,6 +232,35 @@ def test_excluding_and_including_again(ledger):
     assert ledger.exclude(STUDY, 300.0, undo=True)
     assert ledger.study(STUDY).state == "settled"
     assert not ledger.exclude("1.9", 300.0)
+
+
+def test_what_an_operator_takes_away_is_known_by_its_uids(ledger):
+    ingest(ledger, one(1), one(2, patient=b"P2"))
+
+    def gone():
+        with ledger.database.transaction() as db:
+            return removed(db, STUDY)
+
+    def sops(*numbers):
+        return {one(number).sop_instance_uid for number in numbers}
+
+    assert gone() == (False, set())
+    assert ledger.resolve(STUDY, "P1", None, 200.0)
+    assert gone() == (False, sops(2)), "the series still has an instance that counts"
+    assert ledger.exclude(STUDY, 300.0)
+    assert gone() == (True, sops(1, 2) | {one(1).series_instance_uid})
+    assert ledger.exclude(STUDY, 400.0, undo=True)
+    assert gone() == (False, sops(2))
+
+
+def test_an_exclusion_that_could_not_be_carried_out_is_tried_again(ledger):
+    ingest(ledger, one(1))
+    assert ledger.exclude(STUDY, 200.0)
+    [(uid, revision)] = ledger.settle([STUDY]).items()
+    assert ledger.published(uid, revision, "held", "standing-unreadable", "id", [])
+    assert ledger.study(STUDY)[1:3] == ("held", "standing-unreadable")
+    assert ledger.republish(STUDY, 300.0)
+    assert ledger.study(STUDY)[1:3] == ("settled", "excluded")
 
 
 def test_republishing_is_a_new_revision(ledger):

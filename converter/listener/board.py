@@ -11,9 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
+from converter.listener.status import STATUSES
 from converter.listener.storing import DURATIONS
+from converter.listener.window import STATES
+from converter.store.outbox import State
 
 __all__ = ["Board", "Summary", "Waiting"]
 
@@ -70,6 +73,14 @@ _COUNTS = {
     "publish.failures": ("publish_failures_total", ""),
     "restarts": ("receiver_restarts_total", ""),
 }
+_FROM_THE_START = {
+    **{name: 0 for name in _COUNTS if not name.endswith(".")},
+    "cecho.success": 0,
+    **{f"cstore.{name}": 0 for name in STATUSES},
+    **{f"studies.{state}": 0 for state in STATES},
+    **{f"outbox.{state}": 0 for state in get_args(State)},
+}
+"""Counts that are there before the first event, so that a rate sees it."""
 
 
 class Waiting(NamedTuple):
@@ -239,6 +250,7 @@ class Board:
             "circuits_open": {"": self.waiting.circuits},
             "cstore_duration_seconds": _histogram(counts),
         }
+        counts.update(_FROM_THE_START)
         for name, number in sorted(counts.items()):
             for start, (metric, label) in _COUNTS.items():
                 if name == start or (start.endswith(".") and name.startswith(start)):
@@ -248,10 +260,9 @@ class Board:
                     break
         lines: list[str] = []
         for metric, (kind, text) in _HELP.items():
-            values = found.get(metric)
-            if values:
-                lines += [f"# HELP dcm2fhir_{metric} {text}", f"# TYPE dcm2fhir_{metric} {kind}"]
-                lines += [f"dcm2fhir_{metric}{labels} {value}" for labels, value in values.items()]
+            values = found.get(metric, {})
+            lines += [f"# HELP dcm2fhir_{metric} {text}", f"# TYPE dcm2fhir_{metric} {kind}"]
+            lines += [f"dcm2fhir_{metric}{labels} {value}" for labels, value in values.items()]
         return "\n".join(lines) + "\n"
 
 

@@ -278,6 +278,12 @@ TEMPLATE = """\
 # viewer = "https://viewer.hospital.example/?study={StudyInstanceUID}"
 # name = "PACS"
 
+[site.rejection_notes]                # what a note of each title does: "apply", or "ignore"
+# safety = "apply"                    # Rejected for Patient Safety Reasons (113037, DCM)
+# worklist = "apply"                  # Incorrect Modality Worklist Entry (113038, DCM)
+# quality = "apply"                   # Rejected for Quality Reasons (113001, DCM)
+# retention = "apply"                 # Data Retention Policy Expired (113039, DCM)
+
 [site.practitioner_systems]
 # "99LOCAL" = "https://hospital.example/staff"
 

@@ -203,7 +203,7 @@ def republish(
     if bool(uid) == all_:
         raise usage("Name one study, or --all.")
     with opened(state, config_file) as ledger:
-        uids = [row.study_uid for row in ledger.studies("published")] if uid is None else [uid]
+        uids = [uid] if uid is not None else ledger.to_republish()
         for one in uids:
             if uid is not None:
                 _one(ledger, one)

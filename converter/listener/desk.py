@@ -140,6 +140,14 @@ class Desk(Ledger):
                     (before,),
                 )
             ]
+    def to_republish(self) -> list[str]:
+        """Published studies, and those that notes emptied: whether these count may have changed."""
+        rows = self.all(
+            "SELECT study_uid FROM received_study WHERE state = 'published' OR "
+            "(state = 'excluded' AND reason = 'rejected') ORDER BY study_uid"
+        )
+        return [row[0] for row in rows]
+
             studies = instances = 0
             for uid in uids:
                 rows = db.execute(

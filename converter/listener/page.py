@@ -23,7 +23,7 @@ _STATES = {
     "receiving": ("busy", "Something came; it is published when nothing came for the quiet period."),
     "settled": ("busy", "Is published next."),
     "published": ("good", "Published as it is."),
-    "excluded": ("idle", "An operator said that it is not to be published."),
+    "excluded": ("idle", "An operator or rejection notes say that it is not to be published."),
 }  # fmt: skip
 _DELIVERIES = {
     "due": ("busy", "waits for its next attempt"),

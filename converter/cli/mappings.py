@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from converter.cli.common import Command, configuration, usage, verbosity
+from converter.cli.common import Command, configuration, option, usage, verbosity
 from converter.cli.config import CONFIG, write_new
 from converter.cli.output import table
 from converter.errors import ConfigurationError, MappingError
 
 if TYPE_CHECKING:
+    from converter.core.rules import RuleSet
     from converter.mapping import MappingFile
 
 __all__ = ["mappings"]
@@ -69,21 +70,27 @@ def _named(name: str) -> MappingFile:
     dcm2fhir mappings check
     dcm2fhir mappings check site.toml
     dcm2fhir mappings check mappings/ --config dcm2fhir.toml
+    dcm2fhir mappings check mappings/ --state /var/lib/dcm2fhir/listen.db
     """,
 )
 @click.argument(
     "paths", metavar="[PATH]...", nargs=-1, type=click.Path(exists=True, path_type=Path)
 )
+@option(
+    "--state",
+    metavar="FILE|URL",
+    help="Also tell which rules read what was not kept of studies that the daemon received before.",
+)
 @CONFIG
 @verbosity
-def check(paths: tuple[Path, ...], config_file: str | None, **_: Any) -> None:
+def check(paths: tuple[Path, ...], config_file: str | None, state: str | None, **_: Any) -> None:
     """Compile the mapping, run its examples, tell all faults.
 
     PATH is a file of your own or the folder that --mappings takes; they are laid over what dcm2fhir brings. The
     exit code is 3 if there is a fault.
     """
     from converter.mapping import check as checked
-    from converter.mapping import shipped
+    from converter.mapping import load, shipped
 
     config = configuration(config_file, {}).config
     folders = [path for path in paths if path.is_dir()]
@@ -101,6 +108,30 @@ def check(paths: tuple[Path, ...], config_file: str | None, **_: Any) -> None:
     if faults:
         raise MappingError(faults)
     click.echo(f"ok: {count} examples hold")
+    if state:
+        named = [name if "/" in name else f"./{name}" for name in files]
+        rules = load(
+            [*config.convert.profile, *named],
+            site=config.site,
+            overlays=overlays if overlays != Path() else None,
+        )
+        _tell_not_kept(state, rules)
+
+
+def _tell_not_kept(state: str, rules: RuleSet) -> None:
+    from converter.cli.studies import opened
+    from converter.listener.origins import unkept
+
+    with opened(state, None) as ledger:
+        found = unkept(rules, ledger.not_kept())
+    rows = [
+        (one.rule, ", ".join(one.attributes), str(one.studies), str(one.instances)) for one in found
+    ]
+    if rows:
+        table(("rule", "not kept", "studies", "instances"), rows)
+        click.echo("these studies must be sent again before such a rule can say something of them")
+    else:
+        click.echo("of every study that was received all is kept that the rules read")
 
 
 @mappings.command(

@@ -107,12 +107,40 @@ def _one(ledger: Desk, uid: str) -> StudyRow:
     return row
 
 
-@studies.command(cls=Command, examples="dcm2fhir studies show 1.2.3 --patients")
+FILES_IN = option(
+    "--keep-files",
+    metavar="PATH",
+    help="Folder of the files (default: as `dcm2fhir listen` is configured).",
+)
+
+
+def _files_in(keep_files: str | None, config_file: str | None) -> Path:
+    given = keep_files or configuration(config_file, {}).config.listen.keep_files
+    if not given:
+        raise usage("Nothing says where whole objects are kept: name the folder with --keep-files.")
+    return Path(given)
+
+
+@studies.command(
+    cls=Command,
+    examples="dcm2fhir studies show 1.2.3 --patients\ndcm2fhir studies show 1.2.3 --files --keep-files /srv/files",
+)
 @click.argument("uid")
 @option("--patients", is_flag=True, help="Also the patient identifiers in it: patient data.")
+@option("--files", is_flag=True, help="Also the file of each instance (`listen --keep-files`).")
+@FILES_IN
 @place
-def show(uid: str, state: str | None, config_file: str | None, patients: bool, **_: Any) -> None:
+def show(
+    uid: str,
+    state: str | None,
+    config_file: str | None,
+    patients: bool,
+    files: bool,
+    keep_files: str | None,
+    **_: Any,
+) -> None:
     """Show one study."""
+    from converter.listener.files import place_of as file_of
     from converter.listener.writer import log_name
 
     with opened(state, config_file) as ledger:
@@ -141,6 +169,11 @@ def show(uid: str, state: str | None, config_file: str | None, patients: bool, *
                 ("patient", f"{patient or '(none)'}{'|' + issuer if issuer else ''} ({count})")
                 for patient, issuer, count in ledger.patients(uid)
             ]
+        if files:
+            root = _files_in(keep_files, config_file)
+            found = [(sop, file_of(root, uid, sop)) for sop in ledger.instances(uid)]
+            rows += [("file", f"{sop} {path}") for sop, path in found if path.is_file()]
+            rows.append(("without a file", str(sum(not path.is_file() for _, path in found))))
         table(("", ""), rows)
 
 
@@ -211,13 +244,31 @@ def republish(
     click.echo(f"studies to be published again: {len(uids)}", err=True)
 
 
-@studies.command(cls=Command, examples="dcm2fhir studies purge --older-than 90d")
+@studies.command(
+    cls=Command,
+    examples="dcm2fhir studies purge --older-than 90d\ndcm2fhir studies purge --files --older-than 14d",
+)
 @option(
     "--older-than", metavar="TIME", required=True, help="Such as 90d or 12h: since the last change."
 )
+@option(
+    "--files", is_flag=True, help="Delete their files (`listen --keep-files`) and nothing else."
+)
+@FILES_IN
 @place
-def purge(older_than: str, state: str | None, config_file: str | None, **_: Any) -> None:
-    """Drop the headers of published studies; identity and digest stay, and what is published too."""
+def purge(
+    older_than: str,
+    state: str | None,
+    config_file: str | None,
+    files: bool,
+    keep_files: str | None,
+    **_: Any,
+) -> None:
+    """Drop the headers of published studies; identity and digest stay, and what is published too.
+
+    With --files it is the files of whole objects that are deleted, and headers stay.
+    """
+    from converter.listener.files import purge as purge_files
     from converter.settings import parse_duration
 
     try:
@@ -226,7 +277,15 @@ def purge(older_than: str, state: str | None, config_file: str | None, **_: Any)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--older-than") from error
     with opened(state, config_file) as ledger:
-        studies_, instances = ledger.purge(time.time() - seconds)
+        before = time.time() - seconds
+        if files:
+            root = _files_in(keep_files, config_file)
+            counts = [purge_files(root, uid, before) for uid in ledger.published_before(before)]
+            click.echo(
+                f"deleted: {sum(counts)} files of {sum(map(bool, counts))} studies", err=True
+            )
+            return
+        studies_, instances = ledger.purge(before)
     click.echo(f"purged: {studies_} studies, {instances} instances", err=True)
 
 

@@ -22,7 +22,7 @@ from converter.core.header import (
 from converter.core.rules import Node, Rule, RuleSet, Source
 from converter.core.transforms import SEQUENCE_NEEDS, TRANSFORMS, Transform
 
-__all__ = ["assuming", "reach", "wanted"]
+__all__ = ["assuming", "reach", "rules_in", "wanted", "wanted_by"]
 
 MODALITY = 0x00080060
 
@@ -46,6 +46,11 @@ PATIENT_KEYS = (
 
 IN_ITEMS = (SPECIFIC_CHARACTER_SET,)
 """Kept in the items of every sequence."""
+
+
+def rules_in(node: Node) -> list[Rule]:
+    """Rules of an element and of those below."""
+    return _all(node)
 
 
 def _all(node: Node) -> list[Rule]:
@@ -157,6 +162,11 @@ def _of(rules: Iterable[Rule], resources: Mapping[str, Node]) -> list[Wanted]:
 def _is_item(source: Source, rule: Rule) -> bool:
     """Whether the resource behind a reference is made of an item of this sequence."""
     return source in rule.sources
+
+
+def wanted_by(rule: Rule, resources: Mapping[str, Node]) -> Wanted:
+    """Tags that one rule reads."""
+    return merge_wanted(*_of([rule], resources))
 
 
 def wanted(resources: Mapping[str, Node]) -> Wanted:

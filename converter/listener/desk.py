@@ -74,6 +74,33 @@ class Desk(Ledger):
             (study_uid,),
         )
 
+    def instances(self, study_uid: str) -> list[str]:
+        """SOP Instance UIDs of a study."""
+        rows = self.all(
+            "SELECT sop_uid FROM received_instance WHERE study_uid = ? ORDER BY sop_uid",
+            (study_uid,),
+        )
+        return [row[0] for row in rows]
+
+    def published_before(self, before: float) -> list[str]:
+        """Published studies that changed last before a time."""
+        rows = self.all(
+            "SELECT study_uid FROM received_study WHERE state = 'published' AND last_change < ? "
+            "ORDER BY study_uid",
+            (before,),
+        )
+        return [row[0] for row in rows]
+
+    def not_kept(self) -> list[tuple[bytes | None, str, int]]:
+        """(tags that were kept, study, instances) of what has no whole header; no tags where none were noted."""
+        return self.all(
+            "SELECT t.wanted, i.study_uid, count(*) FROM received_instance i "
+            "LEFT JOIN received_origin o ON o.study_uid = i.study_uid AND o.sop_uid = i.sop_uid "
+            "LEFT JOIN received_tags t ON t.version = o.tag_set "
+            "LEFT JOIN received_header h ON h.study_uid = i.study_uid AND h.sop_uid = i.sop_uid "
+            "WHERE i.header IS NOT NULL AND h.kept IS NULL GROUP BY t.wanted, i.study_uid"
+        )
+
     def rejections(self, study_uid: str) -> list[tuple[str, str, list[str]]]:
         """(UID of a rejection note, code of its title, instances of the study that it names), by UID."""
         with self.database.guard():

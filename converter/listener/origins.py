@@ -7,13 +7,14 @@ configuration in force: publishing again after it was put right applies what is 
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgspec
 
-from converter.core.dictionary import tag_of
+from converter.core.dictionary import keyword_of, tag_of
 from converter.core.header import (
     ASSUMED_CHARSET,
     ASSUMED_ZONE,
@@ -22,8 +23,10 @@ from converter.core.header import (
     Wanted,
     items,
 )
+from converter.core.rules import RuleSet
 from converter.core.text import charset_of
 from converter.core.values import strings
+from converter.core.wanted import rules_in, wanted_by
 from converter.listener.control import flat, unflat
 from converter.listener.policy import Peer
 from converter.listener.record import Received
@@ -42,6 +45,7 @@ __all__ = [
     "note",
     "remember",
     "remember_again",
+    "unkept",
 ]
 
 SCHEMA = (
@@ -277,3 +281,35 @@ def _again(kept: bytes, wanted: Wanted) -> Read | None:
     inflater = zlib.decompressobj()
     read = read_bytes(inflater.decompress(kept, LARGEST_HEADER + 4096), wanted, limits=_LIMITS)
     return read if isinstance(read, Read) else None
+
+
+class Unkept(NamedTuple):
+    """A rule that reads what was not kept of some instances."""
+
+    rule: str
+    """Path of the element."""
+    attributes: list[str]
+    studies: int
+    instances: int
+
+
+def unkept(rules: RuleSet, stored: Iterable[tuple[bytes | None, str, int]]) -> list[Unkept]:
+    """Rules that read what was not kept, of (tags that were kept, study, instances)."""
+    by_tags: dict[bytes, Counter[str]] = {}
+    for kept, study, instances in stored:
+        by_tags.setdefault(bytes(kept or b""), Counter())[study] += instances
+    several = [rule for node in rules.resources.values() for rule in rules_in(node)]
+    names: dict[str, set[str]] = {}
+    held: dict[str, Counter[str]] = {}
+    for kept, counts in by_tags.items():
+        tags = unflat(_decode(kept)) if kept else {}
+        for rule in several:
+            paths = lacking(wanted_by(rule, rules.resources), tags)
+            if paths:
+                words = (".".join(map(keyword_of, path)) for path in paths)
+                names.setdefault(rule.path, set()).update(words)
+                held.setdefault(rule.path, Counter()).update(counts)
+    return [
+        Unkept(path, sorted(names[path]), len(held[path]), held[path].total())
+        for path in sorted(names)
+    ]

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from converter.core.check_reasons import STRICT
+from converter.core.merge import unite
+from converter.core.rejection import is_withdrawn, withdraw
 from converter.fhir.judging import judge as judge_ours
 from converter.fhir.shipped import shipped_checker
+from converter.pipeline.writing import stamped
 from tests.fhir.cases import BASES, CASES
 from tests.judge.harness import judge
 
@@ -38,7 +41,26 @@ def samples() -> list[Sample]:
             Sample(f"golden/{path.parent.name}/{name}", json.dumps(resource).encode(), bad=False)
             for name, resource in resources.items()
         ]
+        found += [
+            Sample(
+                f"withdrawn/{path.parent.name}", json.dumps(emptied(resource)).encode(), bad=False
+            )
+            for resource in resources.values()
+            if path.parent.name in WITHDRAWN and resource["resourceType"] == "ImagingStudy"
+        ]
     return found
+
+
+WITHDRAWN = {"rejected-some", "patient-mode-contained", "patient-mode-logical", "accession-issuer"}
+"""Golden cases that are looked at as what is left of them when nothing is listed any more, too."""
+
+
+def emptied(study: dict) -> dict:
+    """A published study that is taken back."""
+    gone = [one["uid"] for series in study["series"] for one in series["instance"]]
+    united = unite(study, withdraw(study), tombstones=gone)
+    assert is_withdrawn(united)
+    return stamped(united, study.get("meta", {}).get("profile", []))
 
 
 SAMPLES = samples()

@@ -122,7 +122,10 @@ def report(run: RunLike, *, exit_code: int, redact: bool = False) -> Iterator[by
         "tool": TOOL,
         "version": __version__,
         "redacted": redact,
-        "inputs": [shown(os.path.abspath(path)) for path in run.inputs],  # noqa: PTH100  keeps links
+        "inputs": [
+            shown(path if "://" in path else os.path.abspath(path))  # noqa: PTH100  keeps links
+            for path in run.inputs
+        ],
         "interrupted": run.interrupted,
         "exit_code": exit_code,
         "counts": {

@@ -22,6 +22,8 @@ REPORT_VERSION = 1
 """Version of ``docs/report.schema.json``: goes up when something a script relies on changes."""
 
 TOOL = "dcm2fhir"
+HIDDEN = "?hidden-"
+"""What a report shows of an address that asks for something, which may be a signature."""
 
 
 class _SkippedEntry(msgspec.Struct):
@@ -113,6 +115,14 @@ def _candidates(path: str, inputs: Sequence[str]) -> list[str]:
     if os.path.isabs(file):  # noqa: PTH117  it came from a list
         return [_as_named(file)]
     places = []
+    for given in inputs:
+        if "://" in given and not given.startswith("file://"):
+            if HIDDEN in given:
+                raise ConfigurationError(
+                    "--retry-from: a signed address is in no report; name the inputs again."
+                )
+            one = given.rstrip("/").rpartition("/")[2] == file
+            return [given if one else f"{given.rstrip('/')}/{file}"]
     for given in map(_as_named, inputs):
         # a DICOMDIR stands for its folder
         folder = os.path.dirname(given) if os.path.basename(given).upper() == "DICOMDIR" else given  # noqa: PTH119, PTH120

@@ -38,6 +38,8 @@ dcm2fhir convert study/ -o - --format bundle
 dcm2fhir convert scans/ --to https://fhir.example/r4
 # a list of paths; a kept state makes the next run skip what has not changed
 find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/ --state run.db
+# the objects of a bucket, read by the workers of a dask cluster
+dcm2fhir convert s3://scans/2024/ -o fhir/ --engine dask --engine-address tcp://scheduler:8786
 """
 
 
@@ -47,13 +49,14 @@ find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/
     metavar="[INPUT]...",
     nargs=-1,
     # one that may not be read is told with the others that are left out
-    type=click.Path(path_type=Path, readable=False),
+    # and an address keeps its slashes
+    type=click.Path(readable=False),
 )
 @option(
     "--from-file",
     metavar="FILE",
     heading=WHAT,
-    help="Read paths from FILE, one a line; '-' is standard input.",
+    help="Read paths or addresses from FILE, one a line; '-' is standard input.",
 )
 @option(
     "-0",
@@ -282,13 +285,12 @@ find /archive -name '*.dcm' -print0 | dcm2fhir convert --from-file - -0 -o fhir/
 )
 @verbosity
 @click.pass_obj
-def convert(
-    state: State, /, inputs: tuple[Path, ...], config_file: str | None, **given: Any
-) -> int:
+def convert(state: State, /, inputs: tuple[str, ...], config_file: str | None, **given: Any) -> int:
     """Convert DICOM files, folders and archives to FHIR.
 
     Folders are read with all that is in them, zip and tar archives without unpacking them. Studies and patients
-    may come mixed and in any order. What is no DICOM is skipped and counted.
+    may come mixed and in any order. What is no DICOM is skipped and counted. Inputs may be addresses of object
+    stores, too: s3://bucket/prefix, gs://, abfs://, or https://; of each object only the header is fetched.
     """
     from converter.cli.running import flags_of, run_convert
 

@@ -45,7 +45,7 @@ def _run(state: State, folder: Path) -> int:
     # no file and no environment: what it shows is the same everywhere
     flags = {"convert.output": str(folder), "convert.profile": ("uk-core", "ips")}
     loaded = load(environ={}, flags=flags, search=False)
-    code = run_convert(state, (_carried(),), loaded, {})
+    code = run_convert(state, (str(_carried()),), loaded, {})
     studies = (folder / "ImagingStudy").glob("*.json")
     study = min(studies, key=lambda path: path.stat().st_size, default=None)
     if study is not None and not state.quiet:

@@ -55,7 +55,7 @@ def flags_of(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def run_convert(state: State, inputs: Sequence[Path], loaded: Loaded, given: dict[str, Any]) -> int:
+def run_convert(state: State, inputs: Sequence[str], loaded: Loaded, given: dict[str, Any]) -> int:
     """Run ``dcm2fhir convert``, write its report and summary, and give its exit code."""
     settings = loaded.config.convert
     dry_run = bool(given.get("dry_run"))
@@ -65,7 +65,7 @@ def run_convert(state: State, inputs: Sequence[Path], loaded: Loaded, given: dic
 
     collect_seldom()
 
-    named = [str(path) for path in inputs]
+    named = list(inputs)
     if given.get("retry_from"):
         from converter.retry import retry_inputs
 
@@ -102,13 +102,19 @@ def run_convert(state: State, inputs: Sequence[Path], loaded: Loaded, given: dic
 
 
 def _refuse(
-    settings: ConvertSettings, inputs: Sequence[Path], given: dict[str, Any], *, dry_run: bool
+    settings: ConvertSettings, inputs: Sequence[str], given: dict[str, Any], *, dry_run: bool
 ) -> None:
     if not settings.output and not settings.to and not dry_run:
         raise usage(
             "Nothing says where the resources go: name a folder with -o OUT, take '-o -' for"
             " standard output, a FHIR server with --to URL, or --dry-run to only look."
         )
+    for option in ("output", "report", "state"):
+        value = str(getattr(settings, option) or "")
+        if "://" in value and not value.startswith("postgresql://"):
+            raise usage(
+                f"--{option} names a file or folder of this machine; only what is read may be an address."
+            )
     if not inputs and not given.get("from_file") and not given.get("retry_from"):
         raise usage("Name what to convert: a file, folder or archive, or --from-file.")
     if given.get("null") and not given.get("from_file"):

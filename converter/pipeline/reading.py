@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -16,6 +15,7 @@ from converter.core.header import Wanted, merge_wanted
 from converter.errors import StoreError
 from converter.pipeline.pool import Pool, Stop
 from converter.sources import Entry, Filters, Skipped, Task, TaskResult, plan, printable, read_task
+from converter.sources.task import is_remote
 from converter.sources.worker import MODALITY
 from converter.store import FileStamp, PackedBlock, Part, SkippedRow, StudyStore
 
@@ -117,7 +117,7 @@ class _Ingest:
         return [] if self.store.kept and task.kind == "archive" else task.halves()
 
     def add(self, task: Task, results: Iterable[TaskResult]) -> None:
-        fresh = [os.fsencode(entry.path) for entry in task.entries] if self.store.kept else []
+        fresh = [entry.key for entry in task.entries] if self.store.kept else []
         self.store.add(self._parts(task, results), self.version, fresh=fresh)
 
     def _parts(self, task: Task, results: Iterable[TaskResult]) -> Iterator[Part]:
@@ -133,7 +133,7 @@ class _Ingest:
     def _part(self, task: Task, result: TaskResult, done: range, bad: set[int]) -> Part:
         keys = {}
         if self.store.kept:
-            keys = {index: os.fsencode(entry.path) for index, entry in enumerate(task.entries)}
+            keys = {index: entry.key for index, entry in enumerate(task.entries)}
         blocks = [
             PackedBlock(
                 block.study_uid,
@@ -151,7 +151,7 @@ class _Ingest:
         stamps = [
             FileStamp(keys[index], task.entries[index].size, task.entries[index].mtime_ns)
             for index in done
-            if keys and index not in bad
+            if keys and index not in bad and task.entries[index].known
         ]
         return Part(blocks, skipped, stamps)
 
@@ -227,7 +227,7 @@ def _todo(planned: Iterable[Task | Skipped], ingest: _Ingest, stop: Stop) -> Ite
         elif not ingest.store.kept:
             yield item
         else:
-            stamps = [FileStamp(os.fsencode(e.path), e.size, e.mtime_ns) for e in item.entries]
+            stamps = [FileStamp(e.key, e.size, e.mtime_ns) for e in item.entries]
             known = ingest.store.unchanged(stamps, ingest.version)
             left: tuple[Entry, ...] = tuple(
                 entry for entry, same in zip(item.entries, known, strict=True) if not same
@@ -283,7 +283,7 @@ def _on_cluster(
     from converter.pipeline.far import Job
 
     with connected(place) as cluster:
-        check(cluster, [item.real for item in inputs])
+        check(cluster, [item.real for item in inputs if not is_remote(item.real)])
         far = Far(cluster, Job(__version__, *job[:4]), ingest.halves)
         with closing(far.run(tasks, stop)) as results:
             for task, parts in results:

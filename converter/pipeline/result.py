@@ -6,7 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from converter.pipeline.exits import Ending, exit_code
-from converter.sources import Skipped
+from converter.sources import Skipped, printable
+from converter.sources.task import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +54,9 @@ class RunResult:
     ) -> None:
         self._store = store
         self._inputs = inputs
-        self.inputs: tuple[str, ...] = tuple(request.inputs)
+        self.inputs: tuple[str, ...] = tuple(
+            printable(name) if is_remote(name) else name for name in request.inputs
+        )
         self.interrupted = interrupted
         self.phase = phase
         """Phase that it ended in: ``done``, or the one that was interrupted."""

@@ -17,7 +17,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from converter.core.header import Unreadable
-from converter.sources.task import printable
+from converter.sources.task import is_remote, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,10 +112,18 @@ def sniff(path: str) -> str:
     if is_document(path):
         return ""
     try:
-        with open(path, "rb") as file:
+        with _open(path) as file:
             return sniff_bytes(file.read(512))
     except OSError:
         return ""
+
+
+def _open(path: str) -> BinaryIO:
+    if is_remote(path):
+        from converter.sources.ranges import RangeFile
+
+        return cast("BinaryIO", RangeFile(path))
+    return open(path, "rb")
 
 
 def count(path: str) -> int | None:
@@ -123,7 +131,7 @@ def count(path: str) -> int | None:
     if sniff(path) != "zip":
         return None
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _open(path) as file, zipfile.ZipFile(file) as archive:
             return len(archive.infolist())
     except (*BROKEN, OSError):
         return None  # reading it tells
@@ -218,7 +226,7 @@ def members(
         if kind == "zip":
             yield from _zip(path, first, last)
         elif kind == "tar":
-            with open(path, "rb") as file:
+            with _open(path) as file:
                 yield from _tar(file, rewind=True)
         else:
             yield from _compressed(path, kind)
@@ -232,7 +240,7 @@ def members(
 
 
 def _zip(path: str, first: int, last: int | None) -> Iterator[Member | tuple[str, Unreadable]]:
-    with zipfile.ZipFile(path) as archive:
+    with _open(path) as file, zipfile.ZipFile(file) as archive:
         for info in archive.infolist()[first:last]:
             name = printable(info.filename)
             if info.is_dir():
@@ -252,23 +260,25 @@ def _opener(
 
 
 def _compressed(path: str, kind: str) -> Iterator[Member | tuple[str, Unreadable]]:
-    opened: BinaryIO
-    if kind == "gz":
-        opened = cast("BinaryIO", gzip.open(path, "rb"))  # noqa: SIM115  closed below
-    elif kind == "bz2":
-        opened = cast("BinaryIO", bz2.open(path, "rb"))  # noqa: SIM115
-    else:
-        opened = cast("BinaryIO", lzma.open(path, "rb"))  # noqa: SIM115
-    with opened:
+    with _open(path) as file, _inflating(file, kind) as opened:
         start = opened.read(512)
-        opened.seek(0)
         if _is_tar(start):
-            limit = ARCHIVE_LIMIT + ARCHIVE_RATIO * os.path.getsize(path)
+            limit = ARCHIVE_LIMIT + ARCHIVE_RATIO * file.seek(0, os.SEEK_END)
+            opened.seek(0)
             yield from _tar(_Limited(opened, limit))
             return
         # One compressed file: an archive of one member, with the name that is left.
-        name = printable(os.path.splitext(os.path.basename(path))[0])
+        opened.seek(0)
+        name = os.path.splitext(os.path.basename(printable(path)))[0]
         yield Member(name, -1, lambda: BoundedStream(opened))
+
+
+def _inflating(file: BinaryIO, kind: str) -> BinaryIO:
+    if kind == "gz":
+        return cast("BinaryIO", gzip.GzipFile(fileobj=file))
+    if kind == "bz2":
+        return cast("BinaryIO", bz2.BZ2File(file))
+    return cast("BinaryIO", lzma.LZMAFile(file))
 
 
 class _Limited:

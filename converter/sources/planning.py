@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from converter.errors import SourceError
 from converter.sources import archives
-from converter.sources.task import Entry, Filters, Skipped, Task, printable
+from converter.sources.task import Entry, Filters, Skipped, Task, is_remote, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["Input", "listed", "look", "plan"]
+__all__ = ["Input", "listed", "local_path", "look", "plan"]
+
+LOCAL = ("file://", "local://")
+"""Addresses that are paths of this machine."""
 
 LEAST = 200
 """Files of a task at least, so that a task costs more than its way to a worker."""
@@ -54,7 +57,12 @@ def look(inputs: Sequence[str]) -> list[Input]:
     """
     looked = []
     for given in inputs:
-        real = os.path.realpath(given)
+        if is_remote(given) and not given.startswith(LOCAL):
+            from converter.sources.addresses import look_at
+
+            looked.append(Input(given, *look_at(given)))
+            continue
+        real = os.path.realpath(local_path(given))
         try:
             mode = os.stat(real).st_mode
         except PermissionError:
@@ -68,6 +76,11 @@ def look(inputs: Sequence[str]) -> list[Input]:
             real, folder = os.path.dirname(real), True
         looked.append(Input(given, real, folder))
     return looked
+
+
+def local_path(name: str) -> str:
+    """Path that a ``file://`` address names; anything else as it is."""
+    return name.partition("://")[2] if name.startswith(LOCAL) else name
 
 
 def _is_dicomdir(path: str) -> bool:
@@ -124,6 +137,34 @@ class _Planner:
             if parent == folder:
                 return False
             folder = parent
+
+    def far(self, item: Input) -> Iterator[Task | Skipped]:
+        """Objects of a store: the one that is named, or all below the name."""
+        from converter.sources.addresses import below
+
+        if not item.folder:
+            yield from self.object(item.real, os.path.basename(item.real), None)
+            return
+        self.roots.add(item.real)
+        for found in below(item.real):
+            if isinstance(found, Skipped):
+                yield found
+            elif not (self.listing and not self.first_time(found.path)):
+                yield from self.object(found.path, found.path[len(item.real) + 1 :], found)
+        yield from self.flush(LEAST)
+
+    def object(self, address: str, relative: str, entry: Entry | None) -> Iterator[Task | Skipped]:
+        if entry is None:
+            entry = Entry(address)
+            if self.with_stat or archives.hinted(address):
+                from converter.sources.addresses import described
+
+                found = described(address)
+                if isinstance(found, Skipped):
+                    yield found
+                    return
+                entry = found
+        yield from self.sorted(entry, relative)
 
     def flush(self, least: int = 1) -> Iterator[Task]:
         while len(self.waiting) >= least:
@@ -210,7 +251,11 @@ class _Planner:
         if not stat.S_ISREG(status.st_mode):
             yield Skipped(printable(path), "special-file")
             return
-        entry = Entry(path, status.st_size, status.st_mtime_ns)
+        yield from self.sorted(Entry(path, status.st_size, status.st_mtime_ns), relative)
+
+    def sorted(self, entry: Entry, relative: str) -> Iterator[Task | Skipped]:
+        """Put an entry where it goes: an archive for itself, a file to the others, or nowhere."""
+        path = entry.path
         shown = printable(relative)
         if archives.hinted(path) and archives.sniff(path):
             # An --include of file names means the members, not the archive that holds them.
@@ -236,7 +281,9 @@ class _Planner:
     def input(self, item: Input) -> Iterator[Task | Skipped]:
         if self.covered(item.real) or not self.first_time(item.real):
             return
-        if item.folder:
+        if is_remote(item.real):
+            yield from self.far(item)
+        elif item.folder:
             self.roots.add(item.real)
             yield from self.walk(item.real)
             self.walked.add(item.real)
@@ -245,7 +292,11 @@ class _Planner:
 
     def name(self, path: str) -> Iterator[Task | Skipped]:
         """One path of a list: one that is gone is a value, for the others are wanted all the same."""
-        real = os.path.realpath(path)
+        if is_remote(path) and not path.startswith(LOCAL):
+            # what ends with a slash is a folder: to ask for each of many would take long
+            yield from self.input(Input(path, path.rstrip("/"), folder=path.endswith("/")))
+            return
+        real = os.path.realpath(local_path(path))
         try:
             folder = stat.S_ISDIR(os.stat(real).st_mode)
         except OSError as error:

@@ -7,16 +7,40 @@ import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from typing import Literal, NamedTuple
 
 import msgspec
 
-__all__ = ["Entry", "Filters", "Packed", "Skipped", "Task", "TaskResult", "printable"]
+__all__ = ["Entry", "Filters", "Packed", "Skipped", "Task", "TaskResult", "is_remote", "printable"]
+
+HIDDEN = "hidden-"
+"""Stands in an address for what was asked for, with a digest of it."""
+
+
+def is_remote(name: str) -> bool:
+    """Whether a name is an address: a path of this machine that was looked up has no two slashes in a row."""
+    return "://" in name
 
 
 def printable(name: str) -> str:
-    """Make a name of the file system fit for text: bytes that are no UTF-8 become escapes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """Make a name fit for text: bytes that are no UTF-8 become escapes, what opens an address is left out."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return _without_secrets(text) if "://" in text else text
+
+
+def _without_secrets(address: str) -> str:
+    """Take the password of an address away, and hide what is asked for: that may be a signature."""
+    scheme, _, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    user, at, place = host.rpartition("@")
+    if at and (":" in user or scheme.startswith("http")):
+        host = place
+    if scheme.startswith("http"):
+        path, mark, asked = path.partition("?")
+        if mark:
+            path += f"?{HIDDEN}{blake2b(asked.encode(), digest_size=4).hexdigest()}"
+    return f"{scheme}://{host}{slash}{path}"
 
 
 class Skipped(NamedTuple):
@@ -36,6 +60,17 @@ class Entry(NamedTuple):
     size: int = -1
     """Bytes; -1 where it was not asked for (no kept state)."""
     mtime_ns: int = -1
+    """Or what tells one version of an object in a store from another."""
+
+    @property
+    def key(self) -> bytes:
+        """Name in a kept state."""
+        return os.fsencode(printable(self.path) if is_remote(self.path) else self.path)
+
+    @property
+    def known(self) -> bool:
+        """Whether anything tells this version of it from another."""
+        return self.mtime_ns != -1 or not is_remote(self.path)
 
 
 class Task(NamedTuple):

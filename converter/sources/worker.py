@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from converter.core.header import Header, Split, Unreadable, Wanted
 from converter.core.study import pack, pack_block
+from converter.reading.result import DEFAULT, Limits
 from converter.sources import archives
 from converter.sources.ahead import Ahead
-from converter.sources.task import Entry, Filters, Packed, Task, TaskResult, printable
+from converter.sources.task import Entry, Filters, Packed, Task, TaskResult, is_remote, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,9 +67,9 @@ class Readers(Protocol):
         ...
 
     def read_stream(
-        self, stream: BinaryIO, size: int | None, wanted: Wanted
+        self, stream: BinaryIO, size: int | None, wanted: Wanted, *, limits: Limits = DEFAULT
     ) -> HeaderRead | Unreadable:
-        """Read a member of an archive."""
+        """Read a member of an archive, or an object in a store."""
         ...
 
 
@@ -159,6 +160,9 @@ def read_task(
         Take a file that changed while it was read.
     """
     collector = _Collector(filters)
+    if task.kind == "files" and any(is_remote(entry.path) for entry in task.entries):
+        yield from _far(task, collector, wanted, readers, ignore_changed)
+        return
     with Ahead([entry.path for entry in task.entries] if task.kind == "files" else ()) as ahead:
         for index, entry in enumerate(task.entries):
             kind = archives.sniff(entry.path) if task.kind == "archive" else ""
@@ -173,6 +177,36 @@ def read_task(
                     collector.add(index, path if path.isascii() else printable(path), read)
             if kind or task.kind == "archive":
                 yield from _archive(task, index, collector, wanted, readers, ignore_changed)
+            collector.result.done += 1
+            if collector.full:
+                yield collector.take()
+    yield collector.take()
+
+
+def _far(
+    task: Task, collector: _Collector, wanted: Wanted, readers: Readers, ignore_changed: bool
+) -> Iterator[TaskResult]:
+    """Do as `read_task` where some of the entries are addresses."""
+    from converter.sources.ranges import Heads
+
+    with Heads(task.entries, ignore_changed=ignore_changed) as heads:
+        for index, entry in enumerate(task.entries):
+            collector.result.files += 1
+            read: HeaderRead | Unreadable
+            if is_remote(entry.path):
+                read, start = heads.read(index, wanted, readers)
+            else:
+                read, start = (
+                    readers.read_file(entry.path, wanted, ignore_changed=ignore_changed),
+                    b"",
+                )
+            kind = ""
+            if isinstance(read, Unreadable) and read.reason in _MAYBE_ARCHIVE:
+                kind = archives.sniff_bytes(start) if start else archives.sniff(entry.path)
+            if kind and not archives.is_document(printable(entry.path)):
+                yield from _archive(task, index, collector, wanted, readers, ignore_changed)
+            else:
+                collector.add(index, printable(entry.path), read)
             collector.result.done += 1
             if collector.full:
                 yield collector.take()
@@ -219,6 +253,10 @@ def _meant(entry: Entry, collector: _Collector) -> bool:
 
 
 def _stamp(entry: Entry) -> tuple[int, int] | None:
+    if is_remote(entry.path):
+        from converter.sources.ranges import stamp
+
+        return stamp(entry.path)
     try:
         status = os.stat(entry.path)
     except OSError:

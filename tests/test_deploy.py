@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
+import threading
+import time
+import tomllib
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
+import yaml
 
+from converter.cli.listen import listen
+from converter.config import load
 from tests.listener.daemon_process import Daemon
+from tests.servers.processes import free_port
+from tests.servers.stub import Stub
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
@@ -110,3 +124,135 @@ def test_the_dashboard_s_panels_do_not_overlap():
         assert all(x < 24 for x, _ in cells)
         taken |= cells
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+# what is started, by which command line
+
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yml").read_text(encoding="utf-8"))
+SERVICES = COMPOSE["services"]
+CONTAINERFILE = (DEPLOY / "Containerfile").read_text(encoding="utf-8")
+
+
+def from_container(instruction):
+    return json.loads(re.search(rf"^{instruction} (\[.*\])$", CONTAINERFILE, re.MULTILINE)[1])
+
+
+def command_lines():
+    unit = (DEPLOY / "dcm2fhir-listen.service").read_text(encoding="utf-8")
+    yield shlex.split(re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE)[1])
+    yield from_container("ENTRYPOINT") + from_container("CMD")
+    yield from_container("ENTRYPOINT") + SERVICES["dcm2fhir"]["command"]
+
+
+@pytest.mark.parametrize("line", list(command_lines()), ids=["unit", "container", "compose"])
+def test_every_option_is_one_that_the_daemon_knows(line):
+    program, command, *options = line
+    assert program == "/opt/dcm2fhir/bin/dcm2fhir"
+    assert command == "listen"
+    listen.make_context("listen", options)  # raises where there is no such option or value
+
+
+def test_the_configuration_of_the_compose_file_is_valid():
+    config = load(str(DEPLOY / "compose" / "dcm2fhir.toml")).config
+    assert config.convert.to == ("hapi",)
+    port = int(SERVICES["hapi"]["ports"][0].rpartition(":")[2])
+    assert config.destinations["hapi"].url == f"http://hapi:{port}/fhir"
+    (network,) = COMPOSE["networks"]["images"]["ipam"]["config"]
+    assert config.listen.allow_ip == (network["subnet"],)
+    assert f"127.0.0.1:{config.listen.port}:{config.listen.port}" in SERVICES["dcm2fhir"]["ports"]
+    assert (
+        f"127.0.0.1:{config.listen.http_port}/readyz"
+        in SERVICES["dcm2fhir"]["healthcheck"]["test"][-1]
+    )
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_may_do_no_more_than_it_must(name):
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service.get("cap_add", []) == (["CHOWN"] if name == "prepare" else [])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["user"] == ("0:0" if name == "prepare" else "10001:10001")
+    assert "privileged" not in service
+    assert re.search(r":(local|v?\d+(\.\d+)+)$", service["image"]), "a tag that stays"
+    for port in service.get("ports", []):
+        assert port.startswith("127.0.0.1:")
+
+
+def test_what_is_mounted_is_there():
+    for service in SERVICES.values():
+        for mount in service.get("volumes", []):
+            source, _, _ = mount.partition(":")
+            if source.startswith("."):
+                assert (DEPLOY / source).is_file()
+                assert mount.endswith(":ro")
+            else:
+                assert source in COMPOSE["volumes"]
+        for network in service.get("networks", []):
+            assert network in COMPOSE["networks"]
+
+
+@pytest.mark.interop
+def test_orthanc_of_the_compose_file_routes_to_a_fhir_server(tmp_path, make_dicom):
+    """The files that the containers mount, with names and ports of this machine in them."""
+    config = tomllib.loads((DEPLOY / "compose" / "dcm2fhir.toml").read_text(encoding="utf-8"))
+    settings = json.loads((DEPLOY / "compose" / "orthanc.json").read_text(encoding="utf-8"))
+    with Stub(integrity=False) as server:
+        file = tmp_path / "dcm2fhir.toml"
+        text = (DEPLOY / "compose" / "dcm2fhir.toml").read_text(encoding="utf-8")
+        text = text.replace(config["destinations"]["hapi"]["url"], server.base)
+        file.write_text(text.replace(config["listen"]["allow_ip"][0], "127.0.0.1/32"))
+        daemon = Daemon(tmp_path, "--config", str(file)).ready()
+        try:
+            title, _, _ = settings["DicomModalities"]["dcm2fhir"]
+            settings["DicomModalities"]["dcm2fhir"] = [title, "127.0.0.1", daemon.port]
+            settings["LuaScripts"] = [str(DEPLOY / "compose" / "route.lua")]
+            settings["StorageDirectory"] = settings["IndexDirectory"] = str(tmp_path / "db")
+            with orthanc(tmp_path, settings) as store:
+                for number in (1, 2, 3):
+                    store(make_dicom(sop=f"1.2.3.1.{number}", number=str(number)))
+                daemon.until(lambda: [s["numberOfInstances"] for s in server.studies()] == [3])
+        finally:
+            daemon.kill()
+
+
+@contextmanager
+def orthanc(folder, settings):
+    """Orthanc on free ports, asked with the password of its environment; gives what stores an object."""
+    program = shutil.which("Orthanc", path=os.environ["PATH"] + ":/usr/sbin")
+    assert program, "Orthanc is missing: apt-get install orthanc"
+    settings["HttpPort"], settings["DicomPort"] = free_port(), free_port()
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    process = subprocess.Popen(
+        [program, str(folder / "orthanc.json")],
+        env={**os.environ, "ORTHANC_PASSWORD": "of-this-test"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    who = base64.b64encode(b"operator:of-this-test").decode()
+
+    def ask(path, data=None, **headers):
+        url = f"http://127.0.0.1:{settings['HttpPort']}{path}"
+        with urlopen(Request(url, data=data, headers=headers), timeout=30) as answer:
+            return answer.read()
+
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                ask("/system")
+            except HTTPError as error:
+                error.close()
+                break
+            except OSError:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                threading.Event().wait(0.1)
+        _, *health = SERVICES["orthanc"]["healthcheck"]["test"]
+        port = str(settings["HttpPort"])
+        subprocess.run([part.replace("8042", port) for part in health], check=True, timeout=20)
+        yield lambda data: ask("/instances", data, Authorization=f"Basic {who}")
+    finally:
+        process.terminate()
+        process.wait(20)

@@ -6,6 +6,9 @@ over length and payload, and the payload; a length of nought ends a segment. Onl
 the folder's lock), only one reads and deletes. A segment gets its name when the one before it is finished, so
 a higher number says that nothing more comes.
 
+Records that come while a sync runs are written together by the first of those who wait: one write and one sync
+for all of them, and nobody is woken who is not told something.
+
 After a failed write or sync the kernel may have thrown the pages away and call the next sync a success. So a
 segment that failed once is closed for good, and whoever waited for it is told; the next record opens a new one.
 """
@@ -19,7 +22,7 @@ import struct
 import time
 from contextlib import suppress
 from pathlib import Path
-from threading import Condition
+from threading import Condition, Lock
 from typing import Protocol
 from zlib import crc32
 
@@ -93,22 +96,37 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+class _Waiter:
+    """Somebody whose record waits for a sync that another makes."""
+
+    __slots__ = ("leads", "lock", "synced")
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.lock.acquire()
+        self.synced = False
+        self.leads = False
+
+    def tell(self, *, synced: bool = False, leads: bool = False) -> None:
+        """Wake it: its record is durable, or not, or it is its turn to sync."""
+        self.synced, self.leads = synced, leads
+        self.lock.release()
+
+
 class _Segment:
-    __slots__ = ("descriptor", "end", "failed", "number", "size", "synced", "syncing")
+    __slots__ = ("descriptor", "end", "number", "pending", "size", "syncing", "waiting", "written")
 
     def __init__(self, number: int, descriptor: int, size: int) -> None:
         self.number = number
         self.descriptor = descriptor
         self.size = size
-        self.end = HEADER
-        self.synced = HEADER
+        self.end = self.written = HEADER
+        self.pending: list[bytes] = []
+        """Records that are not written yet: they take the place from ``written`` to ``end``."""
         self.syncing = False
-        self.failed = False
-
-    def settle(self, covers: int) -> None:
-        self.synced = covers
-        if self.failed:  # a write failed meanwhile, on somebody else's record
-            self.release()
+        """Whether somebody writes and syncs, or was told to."""
+        self.waiting: list[_Waiter] = []
+        """Whose records are pending, the one that syncs left out."""
 
     def release(self) -> None:
         descriptor, self.descriptor = self.descriptor, -1
@@ -179,53 +197,64 @@ class Journal:
         record = pack_record(payload)
         with self._changed:
             segment = self._room(len(record))
-            try:
-                written = self._system.write(segment.descriptor, record, segment.end)
-            except OSError as error:
-                self._fail(segment)
-                raise JournalError(f"The journal was not written ({error.strerror}).") from error
-            if written != len(record):
-                self._fail(segment)
-                raise JournalError("The journal was written in part.")
+            segment.pending.append(record)
             segment.end += len(record)
-            self.records += 1
-            self._until_synced(segment, segment.end)
+            if not segment.syncing:
+                self._sync(segment)
+                return
+            waiter = _Waiter()
+            segment.waiting.append(waiter)
+        waiter.lock.acquire()  # until it is told
+        if waiter.leads:
+            with self._changed:
+                self._sync(segment)
+        elif not waiter.synced:
+            raise JournalError("The journal was not brought to the disk.")
 
-    def _until_synced(self, segment: _Segment, end: int) -> None:
-        while segment.synced < end:
-            if segment.failed:
-                raise JournalError("The journal was not brought to the disk.")
-            if segment.syncing:
-                self._changed.wait()
-                continue
-            segment.syncing = True
-            covers = segment.end
-            self._changed.release()
-            failure: OSError | None = None
-            try:
-                self._system.datasync(segment.descriptor)
-            except OSError as error:
-                failure = error
-            finally:
-                self._changed.acquire()
+    def _sync(self, segment: _Segment) -> None:
+        """Bring all that is pending to the disk; then it is the turn of the first of those that came since."""
+        segment.syncing = True
+        at, segment.written = segment.written, segment.end
+        records, segment.pending = segment.pending, []
+        covered, segment.waiting = segment.waiting, []
+        failure: BaseException | None = None
+        self._changed.release()
+        try:
+            data = b"".join(records)
+            if self._system.write(segment.descriptor, data, at) != len(data):
+                raise JournalError("The journal was written in part.")
+            self._system.datasync(segment.descriptor)
+        except OSError as error:
+            failure = error
+            raise JournalError(
+                f"The journal was not brought to the disk ({error.strerror})."
+            ) from error
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            self._changed.acquire()
+            if failure is None:
+                self.syncs += 1
+                self.records += len(records)
+            else:
+                self._fail(segment)
+                covered += segment.waiting
+                segment.waiting = []
+            for waiter in covered:
+                waiter.tell(synced=failure is None)
+            if segment.waiting:
+                segment.waiting.pop(0).tell(leads=True)
+            else:
                 segment.syncing = False
                 self._changed.notify_all()
-            if failure is not None:
-                self._fail(segment)
-                raise JournalError(
-                    f"The journal was not brought to the disk ({failure.strerror})."
-                ) from failure
-            self.syncs += 1
-            segment.settle(covers)
 
     def _room(self, size: int) -> _Segment:
         while (segment := self._segment) is not None:
             if segment.end + size <= segment.size:
                 return segment
-            if segment.synced < segment.end:
-                self._until_synced(segment, segment.end)  # those who wait for it come first
-            elif segment.syncing:
-                self._changed.wait()
+            if segment.syncing:
+                self._changed.wait()  # those who wait for it come first
             else:
                 self._segment = None
                 segment.release()
@@ -273,15 +302,12 @@ class Journal:
 
     def _fail(self, segment: _Segment) -> None:
         """Close a segment for good; its number is used up, so that its reader knows that it is finished."""
-        segment.failed = True
         self.failures += 1
         self.failing = True
         self._retry_at = time.monotonic() + RETRY
         if self._segment is segment:
             self._segment = None
-        if not segment.syncing:
-            segment.release()
-        self._changed.notify_all()
+        segment.release()
 
     def heal(self) -> None:
         """After a failure, try a new segment: who is told that nothing is taken sends nothing that would try it."""

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -225,7 +226,7 @@ def test_the_sync_comes_after_the_write_and_before_the_return(folder):
     journal.close()
 
 
-def test_all_that_wait_share_one_sync(folder):
+def test_all_that_wait_share_one_write_and_one_sync(folder):
     disk = Disk()
     journal = Journal(folder, 1, system=disk)
     journal.append(b"opens the segment")
@@ -235,25 +236,17 @@ def test_all_that_wait_share_one_sync(folder):
     threads = [threading.Thread(target=journal.append, args=(b"leader",))]
     threads[0].start()
     assert entered.wait(10)
-    written = threading.Semaphore(0)
-    plain = disk.write
-
-    def write(*arguments):
-        count = plain(*arguments)
-        written.release()
-        return count
-
-    disk.write = write
     for number in range(8):
         threads.append(threading.Thread(target=journal.append, args=(b"%d" % number,)))
         threads[-1].start()
-    for _ in range(8):
-        assert written.acquire(timeout=10)
-    with journal._changed:  # the last one has let go of the lock, and waits
-        leave.set()
+    deadline = time.monotonic() + 10
+    while len(journal._segment.waiting) < 8:
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.005)
+    leave.set()
     for thread in threads:
         thread.join(10)
-    assert disk.calls.count("datasync") == 2
+    assert disk.calls == ["write", "datasync"] * 2
     journal.close()
     assert len(payloads(folder)) == 10
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-from pathlib import Path
 
 import pytest
+
+from tests.servers.postgres import server
 
 
 @pytest.fixture(autouse=True)
@@ -18,19 +18,9 @@ def _no_settings_of_this_machine(monkeypatch, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def postgres_module():
-    spec = importlib.util.spec_from_file_location(
-        "servers_postgres", Path(__file__).parent / "servers" / "postgres.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def postgres(postgres_module):
+def postgres():
     """A PostgreSQL server; ``postgres.url()`` is a new schema in it."""
-    running = postgres_module.server()
+    running = server()
     yield running
     running.close()
 

@@ -214,7 +214,7 @@ def duration(_context: click.Context, _parameter: click.Parameter, value: str | 
 )
 @option(
     "--state",
-    metavar="FILE",
+    metavar="FILE|URL",
     heading=HOW,
     help="State file (default: listen.db in $XDG_STATE_HOME/dcm2fhir).",
 )
@@ -223,6 +223,19 @@ def duration(_context: click.Context, _parameter: click.Parameter, value: str | 
     metavar="DIR",
     heading=HOW,
     help="Folder of the receivers' journals (default: journal beside the state).",
+)
+@option(
+    "--keep-headers",
+    is_flag=True,
+    default=None,
+    heading=HOW,
+    help="Keep whole headers up to the pixel data, so that a later mapping may read more (64 KiB each at most).",
+)
+@option(
+    "--keep-files",
+    metavar="PATH",
+    heading=HOW,
+    help="Keep whole objects as files in this folder, pixel data included; success waits for them.",
 )
 @option(
     "--disk-reserve",
@@ -243,15 +256,15 @@ def duration(_context: click.Context, _parameter: click.Parameter, value: str | 
     type=click.IntRange(0, 65535),
     metavar="PORT",
     heading=HOW,
-    help="Port of /livez, /readyz and /metrics on 127.0.0.1 (default 8080; 0: a free one).",
+    help="Port of /livez, /readyz, /metrics and the status page on 127.0.0.1 (default 8080; 0: a free one).",
 )
 @verbosity
 @click.pass_obj
 def listen(state: State, /, config_file: str | None, **given: Any) -> int:
     """Receive DICOM by C-STORE and publish studies as they become quiet.
 
-    A success status says that the header is on the disk. Pixel data is not kept: never let this be the only
-    destination of a modality.
+    A success status says that the header is on the disk (with --keep-files the whole object). Pixel data is not kept
+    otherwise: never let this be the only destination of a modality.
     """
     from contextlib import ExitStack
 
@@ -307,6 +320,7 @@ def daemon_settings(loaded: Loaded) -> DaemonSettings:
     from converter.listener.policy import Peer, Policy, networks
     from converter.listener.starting import DaemonSettings
     from converter.settings import parse_duration, parse_size
+    from converter.store import place_of
 
     held = loaded.config.listen
     peers = tuple(
@@ -327,6 +341,8 @@ def daemon_settings(loaded: Loaded) -> DaemonSettings:
         raise usage("--tls-key and --tls-ca go with --tls-cert.")
     if any(peer.certificate for peer in peers) and not held.tls_ca:
         raise usage("[listen.peers] binds a title to a certificate: that needs --tls-ca.")
+    if held.keep_files and held.success_status == "0xB006":
+        raise usage("success_status 0xB006 says that pixel data is discarded: not with --keep-files.")
     policy = Policy(
         ae_title=held.ae_title,
         require_called=held.require_called_aet,
@@ -338,13 +354,14 @@ def daemon_settings(loaded: Loaded) -> DaemonSettings:
         max_per_address=held.max_associations_per_address,
         max_sockets=held.max_associations + 1000,
     )
-    state = Path(held.state) if held.state else state_folder() / "listen.db"
+    state = place_of(held.state) if held.state else state_folder() / "listen.db"
+    beside = state.parent if isinstance(state, Path) else state_folder()
     return DaemonSettings(
         bind=held.bind,
         port=held.port,
         http_port=held.http_port,
         state=state,
-        journal=Path(held.journal) if held.journal else state.parent / "journal",
+        journal=Path(held.journal) if held.journal else beside / "journal",
         output=Path(loaded.config.convert.output) if loaded.config.convert.output else None,
         policy=policy,
         open=held.open,
@@ -358,6 +375,8 @@ def daemon_settings(loaded: Loaded) -> DaemonSettings:
         max_message=parse_size(held.max_message),
         network_timeout=parse_duration(held.network_timeout),
         success="success" if held.success_status == "0x0000" else "elements-discarded",
+        keep_headers=held.keep_headers,
+        keep_files=Path(held.keep_files) if held.keep_files else None,
         tls_cert=held.tls_cert,
         tls_key=held.tls_key,
         tls_ca=held.tls_ca,

@@ -1,4 +1,4 @@
-"""The supervisor: binds, accepts, passes connections on; takes in journals, settles studies and publishes them."""
+"""The supervisor: binds, accepts, and passes connections on; what is made of objects is `converter.listener.work`."""
 
 from __future__ import annotations
 
@@ -13,28 +13,20 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from converter.core.settle import Settler
 from converter.errors import StoreError
-from converter.listener.board import Board, Waiting
+from converter.listener.board import Board
 from converter.listener.control import Close, Drain, ReceiverSettings, flat
-from converter.listener.ledger import Ledger
 from converter.listener.policy import refuse_exposure
 from converter.listener.pool import Receivers
-from converter.listener.publisher import MOST, Delivery, Publisher
-from converter.listener.round import RoundStore
+from converter.listener.publisher import Delivery
 from converter.listener.starting import DaemonSettings, bind, serve_http, take_locks
 from converter.listener.tls import server_context
-from converter.listener.writer import Writer, receiver_folders, waiting_bytes
+from converter.listener.work import Work
 from converter.pipeline import Request
 
 __all__ = ["Daemon"]
 
 logger = logging.getLogger("converter.listener")
-TICK = 0.05
-INGEST = 0.5
-"""Seconds between batches: each is a sync that the receivers would have to wait behind."""
-LOOK = 5.0
-"""Seconds between counts of the outbox."""
 RESTART = 1.0
 """Seconds between starts of a receiver that dies at once."""
 AFTER_CLOSE = 2.0
@@ -68,10 +60,8 @@ class Daemon:
         self._say = say
         self._stack = ExitStack()
         self._board = Board(settings.journal, settings.disk_reserve)
-        self._settler = Settler(settings.quiet_period, settings.quiet_cap)
-        self._settling = threading.Lock()
-        self._carried: frozenset[str] = frozenset()
         self._stopping = threading.Event()
+        self._work = Work(settings, request, delivery, self._board, self._stopping)
         self._epoch = 0
         self._local: tuple[Any, ...] = (settings.bind, settings.port)
         self._receivers = Receivers(self._receiver, settings.policy, self._board.receiver)
@@ -98,7 +88,7 @@ class Daemon:
             listening = bind(settings, self._stack)
             self._local = listening.getsockname()
             web = serve_http(settings, self._board, self._stack)
-            self._recover()
+            self._epoch = self._work.recover()
             wake = self._catch_signals()
             self._start(web)
             try:
@@ -107,24 +97,6 @@ class Daemon:
                 self._receivers.kill()  # whatever they acknowledged is in their journals
 
     # starting
-
-    def _recover(self) -> None:
-        """Take in what an earlier run acknowledged, and have its dirty studies settle anew."""
-        settings = self._settings
-        ledger = Ledger(settings.state)
-        try:
-            self._epoch = ledger.next_epoch()
-            writer = Writer(ledger, lambda _study, _state: None, settings.policy.authoritative)
-            taken = writer.recover(settings.journal)
-            writer.close()
-            if taken:
-                logger.info("taken in from an earlier run: %d records", taken)
-            now, wall = time.monotonic(), time.time()
-            for study, state, first in ledger.unpublished():
-                if state == "receiving":
-                    self._settler.changed(study, now, first=now - max(0.0, wall - first))
-        finally:
-            ledger.close()
 
     def _receiver(self, index: int) -> ReceiverSettings:
         settings = self._settings
@@ -140,6 +112,8 @@ class Daemon:
             disk_reserve=settings.disk_reserve,
             backlog_limit=settings.backlog_limit,
             success=settings.success,
+            keep_headers=settings.keep_headers,
+            keep_files=str(settings.keep_files.absolute()) if settings.keep_files else "",
             fast=settings.fast,
             tls_cert=settings.tls_cert,
             tls_key=settings.tls_key,
@@ -185,12 +159,12 @@ class Daemon:
         self._board.running = count
         self._board.bound = True
         threads = [
-            threading.Thread(target=self._guarded, args=(self._write,), name="writer"),
-            threading.Thread(target=self._guarded, args=(self._publish,), name="publisher"),
+            threading.Thread(target=self._guarded, args=(self._work.write,), name="writer"),
+            threading.Thread(target=self._guarded, args=(self._work.publish,), name="publisher"),
         ]
         if self._delivery is not None:
             threads.append(
-                threading.Thread(target=self._guarded, args=(self._send,), name="sender")
+                threading.Thread(target=self._guarded, args=(self._work.send,), name="sender")
             )
         for thread in threads:
             thread.start()
@@ -206,9 +180,12 @@ class Daemon:
         self._say(
             f"listening {settings.policy.ae_title}@{name}:{port}, http://127.0.0.1:{web.server_port}"
         )
-        logger.info(
-            "storage level 0: header attributes are kept, pixel data is not; never a modality's only destination"
-        )
+        if settings.keep_files is not None:
+            logger.info("whole objects are kept as files; never a modality's only destination")
+        else:
+            logger.info(
+                "storage level 0: header attributes are kept, pixel data is not; never a modality's only destination"
+            )
 
     # serving
 
@@ -278,7 +255,7 @@ class Daemon:
 
     def _look(self) -> None:
         held = list(self._receivers.open())
-        self._carried = frozenset(study for _, _, study in held if study)
+        self._work.carried = frozenset(study for _, _, study in held if study)
         self._board.open = held
         self._board.beat("accepting")
         for name, number in self._receivers.counts.items():
@@ -304,88 +281,6 @@ class Daemon:
                 receiver = self._receivers.start(index)
                 selector.register(receiver.channel, selectors.EVENT_READ, receiver)
                 self._board.running = len(self._receivers.running)
-
-    # the other threads
-
-    def _write(self) -> None:
-        """Take in journals as long as there is something in them."""
-        ledger = Ledger(self._settings.state)
-        writer = Writer(ledger, self._changed, self._settings.policy.authoritative)
-        next_totals = next_look = 0.0
-        try:
-            while True:
-                last = self._stopping.is_set()
-                fault = ""
-                taken = 0
-                try:
-                    folders = receiver_folders(self._settings.journal)
-                    taken = writer.ingest(folders)
-                    if not writer.behind:
-                        self._board.journal_empty = time.monotonic()
-                    if time.monotonic() >= next_totals or last:
-                        next_totals = time.monotonic() + 1.0
-                        self._board.set_totals(writer.counts, ledger.counts())
-                        self._board.oldest = ledger.oldest_unpublished()
-                    if time.monotonic() >= next_look:
-                        next_look = time.monotonic() + LOOK
-                        self._board.waiting = Waiting(*ledger.waiting())
-                except (StoreError, OSError) as error:
-                    fault = "the study store cannot be written"
-                    logger.error("%s: %s", fault, type(error).__name__)  # noqa: TRY400
-                self._board.journal_bytes = waiting_bytes(self._settings.journal)
-                self._board.beat("writer", fault)
-                if last and not taken:
-                    return
-                self._stopping.wait(1.0 if fault else INGEST)
-        finally:
-            writer.close()
-            ledger.close()
-
-    def _changed(self, study: str, state: str) -> None:
-        with self._settling:
-            if state == "receiving":
-                self._settler.changed(study, time.monotonic())
-            else:
-                self._settler.done(study)
-
-    def _publish(self) -> None:
-        """Publish what is quiet, at its cap, or asked for."""
-        publisher = Publisher(self._settings.state, self._request, self._delivery)
-        try:
-            while not self._stopping.wait(TICK * 2):
-                now = time.monotonic()
-                with self._settling:
-                    # Taken out first: what comes while they are published starts its timer anew.
-                    due = self._settler.due(now, self._carried)[:MOST]
-                    for study in due:
-                        self._settler.done(study)
-                publisher.round(due)
-                if publisher.fault:
-                    self._board.count("publish.failures")
-                    with self._settling:
-                        for study in due:
-                            self._settler.changed(study, now)
-                self._board.beat("publisher", publisher.fault)
-                if publisher.fault:
-                    self._stopping.wait(1.0)
-        finally:
-            publisher.close()
-
-    def _send(self) -> None:
-        """Bring to FHIR servers what the outbox holds; a server that is down never fails a C-STORE."""
-        assert self._delivery is not None
-        ledger = Ledger(self._settings.state)
-        store = RoundStore(self._settings.state, ledger)
-        try:
-            while not self._stopping.is_set():
-                try:
-                    self._delivery.run(store, self._stopping.is_set)
-                except StoreError as error:
-                    logger.error("studies cannot be delivered now: %s", error)  # noqa: TRY400
-                    self._stopping.wait(1.0)
-        finally:
-            store.close()
-            ledger.close()
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """End the daemon when a part of it ends by a fault: half a daemon would acknowledge for nobody."""

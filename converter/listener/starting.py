@@ -17,6 +17,7 @@ from converter.listener.http import serve
 from converter.listener.policy import Policy
 from converter.listener.web import StatusPages, token_of
 from converter.listener.window import Window
+from converter.store import StatePlace
 from converter.store.place import Lock, refuse_network
 
 __all__ = ["DaemonSettings", "bind", "serve_http", "take_locks"]
@@ -32,7 +33,7 @@ class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
     bind: str = "127.0.0.1"
     port: int = 11112
     http_port: int = 8080
-    state: Path
+    state: StatePlace
     journal: Path
     output: Path | None = None
     """Folder of the resources, for the status page."""
@@ -48,6 +49,9 @@ class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_message: int = 4 << 30
     network_timeout: float = 60.0
     success: str = "success"
+    keep_headers: bool = False
+    keep_files: Path | None = None
+    """Folder of whole objects."""
     fast: bool = True
     tls_cert: str = ""
     tls_key: str = ""
@@ -55,23 +59,27 @@ class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def take_locks(settings: DaemonSettings, stack: ExitStack) -> None:
-    """Take the locks of the state file and of the journal folder.
+    """Take the locks of the state file (a server has its own) and of the journal folder.
 
     Raises
     ------
     StoreError
         Another process holds one; it is named.
     """
-    refuse_network(settings.state)
-    for folder in (settings.state.parent, settings.journal):
+    folders, locks = [settings.journal], [settings.journal / "daemon.lock"]
+    if isinstance(settings.state, Path):
+        refuse_network(settings.state)
+        folders.insert(0, settings.state.parent)
+        locks.insert(0, settings.state.with_name(settings.state.name + ".lock"))
+    if settings.keep_files is not None:
+        folders.append(settings.keep_files)
+        locks.append(settings.keep_files / "daemon.lock")
+    for folder in folders:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"The folder {folder} cannot be made ({error.strerror}).") from error
-    for path in (
-        settings.state.with_name(settings.state.name + ".lock"),
-        settings.journal / "daemon.lock",
-    ):
+    for path in locks:
         try:
             lock = Lock(path)
         except OSError as error:
@@ -79,10 +87,11 @@ def take_locks(settings: DaemonSettings, stack: ExitStack) -> None:
         stack.callback(lock.close)
         if not lock.take():
             raise StoreError(
-                f"Another dcm2fhir holds {path}. End it, or name another --state and --journal."
+                f"Another dcm2fhir holds {path}. End it, or name another --state and --journal (and --keep-files)."
             )
-    with suppress(FileExistsError):
-        os.close(os.open(settings.state, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    if isinstance(settings.state, Path):
+        with suppress(FileExistsError):
+            os.close(os.open(settings.state, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def bind(settings: DaemonSettings, stack: ExitStack) -> socket.socket:

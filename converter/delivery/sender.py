@@ -135,6 +135,8 @@ class Sender:
         self._box: queue.SimpleQueue[tuple[Row, Delivery | ConverterError]] = queue.SimpleQueue()
         self._flying: dict[str, Row] = {}
         self._renewed = 0.0
+        if self.clock.scale == 1.0:
+            outbox.mind(*self.clock.apart())
         for target in targets:
             target.begin(outbox, workers)
 
@@ -152,6 +154,8 @@ class Sender:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="sender")
         try:
             while True:
+                if by := self.clock.set_by():
+                    until += self._set(by)
                 now = self.clock.now()
                 over = now >= until or stop()
                 if not over:
@@ -166,6 +170,18 @@ class Sender:
         finally:
             pool.shutdown(cancel_futures=True)
         return self._finish()
+
+    def _set(self, by: float) -> float:
+        """The machine's clock was set; give by how much that moves moments on the clock of the sender."""
+        logger.warning("the clock of this machine was set by %+.0f seconds", by)
+        if not self.outbox.mind(*self.clock.apart()):
+            self.clock.keep(by)
+            return 0.0
+        for target in self.targets.values():
+            target.shift(min(by, 0.0))
+        self.outbox.renew(self._flying.values(), self.clock.now() + self.timing.lease)
+        self._renewed = self.clock.now()
+        return by
 
     def _beat(self) -> float:
         return HEARTBEAT * self.clock.scale

@@ -80,6 +80,14 @@ class Target:
             self.failures += 1
             self.down_until = now + wait(self.failures)
 
+    def shift(self, by: float) -> None:
+        """Wait as long as before: the machine's clock was set back, which the store knows already."""
+        self.down_until += by
+        held = self.outlet
+        self.outlet = held._replace(
+            probe_at=held.probe_at + by, paused_until=held.paused_until + by
+        )
+
     def remember(self, **changes: Any) -> None:
         """Note what was learnt, in the store too."""
         self.outlet = self.outlet._replace(name=self.name, **changes)

@@ -138,6 +138,40 @@ class Outbox:
         with self._database.transaction() as db:
             db.execute("UPDATE outbox SET lease = NULL, uncertain = 1 WHERE lease IS NOT NULL")
 
+    def mind(self, clock: str, apart: float) -> bool:
+        """Let nothing wait longer than it had to, where somebody set the machine's clock back.
+
+        Parameters
+        ----------
+        clock : str
+            Name of the clock that nobody sets: another one at each start of the machine.
+        apart : float
+            Seconds by which the machine's clock is ahead of it.
+
+        Returns
+        -------
+        bool
+            ``False`` where the times are those of a database server: they are as they were.
+        """
+        if self._database.several:
+            return False
+        with self._database.transaction() as db:
+            row = db.execute("SELECT value FROM meta WHERE key = 'clock'").fetchone()
+            name, _, held = (row[0] if row else "").partition(" ")
+            by = apart - float(held) if name == clock and held else 0.0
+            if by < 0:
+                db.execute("UPDATE outbox SET next_attempt = next_attempt + ?", (by,))
+                db.execute(
+                    "UPDATE destination SET probe_at = probe_at + ?, paused_until = paused_until + ?",
+                    (by, by),
+                )
+            db.execute(
+                "INSERT INTO meta (key, value) VALUES ('clock', ?) "
+                "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (f"{clock} {apart!r}",),
+            )
+        return True
+
     def renew(self, rows: Iterable[Row], until: float) -> None:
         """Keep the leases of rows that are still on their way."""
         with self._database.transaction() as db:

@@ -59,6 +59,8 @@ def reduce(contributions: Sequence[tuple[str, dict[str, Any]]]) -> Reduced:
         Elements take the value of most studies, ties the smallest; identifiers are united.
     """
     first = contributions[0][1]
+    if len(contributions) == 1:
+        return Reduced(_alone(first), [], mismatch=False)
     issues: list[Issue] = []
     body: dict[str, Any] = {}
     names = list(
@@ -111,6 +113,19 @@ def reduce(contributions: Sequence[tuple[str, dict[str, Any]]]) -> Reduced:
     resource = {"resourceType": first["resourceType"], "id": first["id"]}
     resource["text"] = narrative({**resource, **body})
     return Reduced({**resource, **body}, issues, mismatch)
+
+
+def _alone(one: dict[str, Any]) -> dict[str, Any]:
+    """What one study says, in the order of keys that many would give."""
+    sorted_ = orjson.loads(_written(one))
+    body = {
+        name: sorted_[name]
+        for name in one
+        if name not in OWN and not (name.startswith("_") and name[1:] in one)
+    }
+    resource = {"resourceType": one["resourceType"], "id": one["id"]}
+    resource["text"] = narrative({**resource, **body})
+    return {**resource, **body}
 
 
 def complete(standing: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:

@@ -166,6 +166,11 @@ class RoundStore(SqlStore):
             if item is not None:
                 yield item
 
+    def unmade(self) -> Iterator[tuple[str, str]]:
+        for item in self.converted():
+            if item.state != "converted":
+                yield item.study_uid, item.state
+
     def shared(self) -> Iterator[tuple[str, set[int]]]:
         sql = (
             "SELECT a.hash FROM converted c JOIN sop a ON a.converted_id = c.id WHERE c.study_uid = ? AND "

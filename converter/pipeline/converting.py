@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
     from converter.pipeline.request import Parts, Progress, Request
 
-__all__ = ["convert_studies", "reduce_companions", "reduce_published", "unreadable", "where"]
+__all__ = [
+    "batches",
+    "convert_studies",
+    "reduce_companions",
+    "reduce_published",
+    "unreadable",
+    "where",
+]
 
 ROWS = 4000
 """Instances of one task, about: a large study is a task alone."""
@@ -158,10 +165,8 @@ def reduce_companions(request: Request, store: StudyStore, stop: Stop) -> None:
     study contributes to it as well.
     """
     remark_shared(store)
-    for item in store.converted():
-        if item.state != "converted" or not item.resource:
-            reason = "patient-conflict" if item.state == "conflict" else "study-failed"
-            store.hold([item.study_uid], reason)
+    for uid, state in store.unmade():
+        store.hold([uid], "patient-conflict" if state == "conflict" else "study-failed")
     mismatched: set[str] = set()
     for kind, id_, contributions in store.contributions(
         "Patient", least=1 if _unites(request, "Patient") else 2
@@ -188,7 +193,7 @@ def _reduced(request: Request, store: StudyStore, stop: Stop) -> bool:
     """Whether that is done: where it made us hold studies they must not speak, and it is done anew."""
     store.begin_reducing()
     done = True
-    for batch in _batches(store.contributions()):
+    for batch in batches(store.contributions()):
         if stop:
             return done
         companions = []
@@ -233,7 +238,8 @@ def _unites(request: Request, kind: str) -> bool:
     return request.sink is not None and request.ownership == "merge" and request.sink.holds(kind)
 
 
-def _batches(items: Iterable[Any], size: int = 100) -> Iterator[list[Any]]:
+def batches(items: Iterable[Any], size: int = 100) -> Iterator[list[Any]]:
+    """Items in lists of so many."""
     batch: list[Any] = []
     for item in items:
         batch.append(item)

@@ -9,7 +9,7 @@ import orjson
 from converter.core.issues import Issue, gather
 from converter.core.rejection import is_withdrawn
 from converter.errors import ConverterError, StandingError
-from converter.pipeline.converting import reduce_published, unreadable, where
+from converter.pipeline.converting import batches, reduce_published, unreadable, where
 from converter.store import Converted, Outcome, StudyStore
 
 if TYPE_CHECKING:
@@ -81,11 +81,13 @@ class _Writer:
         self.request.sink.write(resource)
         return "published"
 
-    def study(self, item: Converted, pruned: set[str]) -> None:
-        reason = self.store.held(item.study_uid)
+    def study(
+        self, item: Converted, reason: str, remarks: Sequence[Issue], pruned: set[str]
+    ) -> None:
+        """Write one study; ``reason``: why it is held, if it is."""
         resource: Json = orjson.loads(item.resource) if item.resource else {}
         id_ = str(resource.get("id", ""))
-        issues = [*item.issues, *self.store.remarks(item.study_uid)]
+        issues = [*item.issues, *remarks]
         profiles: list[str] = []
         sink = self.request.sink
         if not reason:
@@ -180,10 +182,15 @@ def write_resources(
     totals = store.totals()
     progress.phase("writing", totals["studies"] + totals["companions"])
     writer = _Writer(request, store, progress)
-    for item in store.converted():
+    for batch in batches(store.converted(), 20):
         if stop:
             break
-        writer.study(item, pruned)
+        held, remarks = store.said_of([item.study_uid for item in batch])
+        for item in batch:
+            if stop:
+                break
+            uid = item.study_uid
+            writer.study(item, held.get(uid, ""), remarks.get(uid, ()), pruned)
     if writer.held_now:
         reduce_published(request, store, stop)
     for companion in store.companions():

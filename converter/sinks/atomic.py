@@ -26,6 +26,7 @@ __all__ = [
     "guarded",
     "is_stream",
     "make_private_folder",
+    "refusal",
     "replace_file",
     "sync_folder",
 ]
@@ -50,16 +51,21 @@ def guarded(output: str | os.PathLike[str], study_uid: str = "") -> Iterator[Non
     try:
         yield
     except OSError as error:
-        where = os.fspath(output)
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            message = f"No space left for {where}: free some or name another output, and run again."
-        elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            message = f"{where} is not writable: change its permissions or name another output."
-        elif error.errno == errno.EPIPE:
-            message = f"Whoever read {where} has gone away before all was written."
-        else:
-            message = f"{where} cannot be written: {os.strerror(error.errno or 0)}."
-        raise SinkError(message, study_uid) from error
+        raise refusal(error, output, study_uid) from error
+
+
+def refusal(error: OSError, output: str | os.PathLike[str], study_uid: str = "") -> SinkError:
+    """What the system refused, in words that say what to do; see `guarded`."""
+    where = os.fspath(output)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        message = f"No space left for {where}: free some or name another output, and run again."
+    elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        message = f"{where} is not writable: change its permissions or name another output."
+    elif error.errno == errno.EPIPE:
+        message = f"Whoever read {where} has gone away before all was written."
+    else:
+        message = f"{where} cannot be written: {os.strerror(error.errno or 0)}."
+    return SinkError(message, study_uid)
 
 
 def make_private_folder(folder: Path) -> None:
@@ -106,9 +112,9 @@ def replace_file(
     try:
         descriptor = _create(os.fspath(temporary))
         try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(descriptor, left) :]
+            written = os.write(descriptor, data)
+            while written < len(data):
+                written += os.write(descriptor, memoryview(data)[written:])
             if durable:
                 os.fsync(descriptor)
         finally:

@@ -15,6 +15,7 @@ from converter.sinks.atomic import (
     Lock,
     guarded,
     make_private_folder,
+    refusal,
     replace_file,
     sync_folder,
 )
@@ -59,21 +60,26 @@ def read_standing(folder: Path, resource_type: str, resource_id: str) -> Json | 
         The file is there and cannot be read, or is no such resource.
     """
     path = f"{os.fspath(folder)}/{relative_path(resource_type, resource_id)}"
-    fault = (
-        f"The {resource_type} that stands in {folder} cannot be read: look at it, and move it away."
-    )
     try:
-        resource = orjson.loads(_content(path))
+        content = _content(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise StandingError(fault) from error
+        raise _unreadable(folder, resource_type) from error
+    try:
+        resource = orjson.loads(content)
     except orjson.JSONDecodeError:
         # from None: the decoder's message shows the document
-        raise StandingError(fault) from None
+        raise _unreadable(folder, resource_type) from None
     if not isinstance(resource, dict) or resource.get("resourceType") != resource_type:
-        raise StandingError(fault)
+        raise _unreadable(folder, resource_type)
     return resource
+
+
+def _unreadable(folder: Path, resource_type: str) -> StandingError:
+    return StandingError(
+        f"The {resource_type} that stands in {folder} cannot be read: look at it, and move it away."
+    )
 
 
 class FileSink:
@@ -95,6 +101,8 @@ class FileSink:
         self.durable = durable
         self._folders: set[str] = set()
         self._stood: set[str] = set()
+        self._absent = ""
+        """What was looked for last and is not there."""
         self._root = os.fspath(folder)
         if folder.exists() and not folder.is_dir():
             raise SinkError(f"{folder} is a file: --format json wants a folder.")
@@ -121,7 +129,9 @@ class FileSink:
 
     def stands(self, resource_type: str, resource_id: str) -> Json | None:
         """Resource that stands in the folder."""
-        return read_standing(self.folder, resource_type, resource_id)
+        found = read_standing(self.folder, resource_type, resource_id)
+        self._absent = relative_path(resource_type, resource_id) if found is None else ""
+        return found
 
     def write(self, resource: Json) -> str:
         """Write a resource; a file that holds the same bytes is left alone."""
@@ -129,14 +139,16 @@ class FileSink:
         relative = relative_path(resource_type, str(resource.get("id", "")))
         path = f"{self._root}/{relative}"
         data = encode(resource, pretty=self.pretty)
-        uid = study_uid(resource) if resource_type == "ImagingStudy" else ""
-        with guarded(self.folder, uid):
+        try:
             if resource_type not in self._folders:
                 make_private_folder(self.folder / resource_type)
                 self._folders.add(resource_type)
-            if not _holds(path, data):
+            if relative == self._absent or not _holds(path, data):
                 temporary = f"{self._root}/{resource_type}/{TEMPORARY}"
                 replace_file(path, temporary, data, durable=self.durable)
+        except OSError as error:
+            uid = study_uid(resource) if resource_type == "ImagingStudy" else ""
+            raise refusal(error, self.folder, uid) from error
         return relative
 
     def close(self) -> list[str]:
@@ -164,5 +176,6 @@ def _holds(path: str, data: bytes) -> bool:
 
 
 def _content(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
         return file.read()

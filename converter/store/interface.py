@@ -188,6 +188,12 @@ class StudyStore(Protocol):
     def held(self, study_uid: str) -> str:
         """Reason for which a study is held, or empty."""
 
+    def said_of(self, study_uids: Sequence[str]) -> tuple[dict[str, str], dict[str, list[Issue]]]:
+        """What `held` and `remarks` give of some studies, where they give anything."""
+
+    def unmade(self) -> Iterator[tuple[str, str]]:
+        """(Study UID, state) of conversions that gave no resource."""
+
     def contributions(
         self, resource_type: str = "", *, least: int = 1
     ) -> Iterator[tuple[str, str, list[tuple[str, dict[str, Any]]]]]:

@@ -1,21 +1,36 @@
-"""Reads of one study or resource at a time, and what is in the scope of a run."""
+"""Reads of studies and of what they name, and what is in the scope of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
+from converter.core.issues import Issue
 from converter.store.database import Connection, Database
 from converter.store.interface import Companion, Converted, Outcome
 
-__all__ = ["PUBLISHED", "Reads", "decode_companion", "decode_converted", "decode_outcome", "meta"]
+__all__ = [
+    "PAGE",
+    "PUBLISHED",
+    "Reads",
+    "decode_companion",
+    "decode_converted",
+    "decode_issues",
+    "decode_json",
+    "decode_outcome",
+    "meta",
+]
 
 decode_converted = msgspec.msgpack.Decoder(Converted).decode
 decode_companion = msgspec.msgpack.Decoder(Companion).decode
 decode_outcome = msgspec.msgpack.Decoder(Outcome).decode
-_decode_json = msgspec.json.Decoder(dict[str, Any]).decode
+decode_json = msgspec.json.Decoder(dict[str, Any]).decode
+
+decode_issues = msgspec.msgpack.Decoder(list[Issue]).decode
+
+PAGE = 200
 
 PUBLISHED = (
     "EXISTS (SELECT 1 FROM converted c "
@@ -97,7 +112,44 @@ class Reads:
             f"WHERE resource_type = ? AND resource_id = ? AND {PUBLISHED} ORDER BY study_uid, ordinal"
         )
         rows = self._all(sql, (resource_type, resource_id))
-        return [(uid, _decode_json(body)) for uid, body in rows]
+        return [(uid, decode_json(body)) for uid, body in rows]
+
+    def contributions(
+        self, resource_type: str = "", *, least: int = 1
+    ) -> Iterator[tuple[str, str, list[tuple[str, dict[str, Any]]]]]:
+        """(type, id, [(study UID, resource)]) by type and id; see `StudyStore`."""
+        kind = "AND resource_type = ?" if resource_type else "AND ? = ''"
+        sql = (
+            "SELECT resource_type, resource_id, count(*) FROM contribution "  # noqa: S608
+            f"WHERE (resource_type, resource_id) > (?, ?) {kind} {self._keys_in_scope()} AND {PUBLISHED} "
+            "GROUP BY resource_type, resource_id HAVING count(DISTINCT study_uid) >= ? "
+            f"ORDER BY resource_type, resource_id LIMIT {PAGE}"
+        )
+        last = ("", "")
+        while page := self._all(sql, (*last, resource_type, least)):
+            for together in _together(page):
+                if len(together) == 1 or least > 1 or self._scope:
+                    for type_, id_ in together:
+                        yield type_, id_, self.contributions_to(type_, id_)
+                else:
+                    yield from self._contributions_to(together)
+            last = page[-1][:2]
+
+    def _contributions_to(
+        self, keys: Sequence[tuple[str, str]]
+    ) -> Iterator[tuple[str, str, list[tuple[str, dict[str, Any]]]]]:
+        """Contributions to several resources that stand in a row."""
+        sql = (
+            "SELECT resource_type, resource_id, study_uid, body FROM contribution "  # noqa: S608
+            "WHERE (resource_type, resource_id) >= (?, ?) AND (resource_type, resource_id) <= (?, ?) "
+            f"AND {PUBLISHED} ORDER BY resource_type, resource_id, study_uid, ordinal"
+        )
+        found: dict[tuple[str, str], list[tuple[str, dict[str, Any]]]] = {key: [] for key in keys}
+        for type_, id_, study_uid, body in self._all(sql, (*keys[0], *keys[-1])):
+            if (held := found.get((type_, id_))) is not None:
+                held.append((study_uid, decode_json(body)))
+        for (type_, id_), contributions in found.items():
+            yield type_, id_, contributions
 
     def companion(self, resource_type: str, resource_id: str) -> dict[str, Any] | None:
         """One reduced resource."""
@@ -106,10 +158,43 @@ class Reads:
             (resource_type, resource_id),
         )
         with self._database.guard():
-            return _decode_json(decode_companion(rows[0][0]).resource) if rows else None
+            return decode_json(decode_companion(rows[0][0]).resource) if rows else None
+
+    def said_of(self, study_uids: Sequence[str]) -> tuple[dict[str, str], dict[str, list[Issue]]]:
+        """Reasons for which studies are held, and findings of this run; see `StudyStore`."""
+        some = f"WHERE study_uid IN ({', '.join('?' * len(study_uids))})"
+        held = self._all(f"SELECT study_uid, reason FROM held {some}", study_uids)  # noqa: S608
+        remarks = self._all(f"SELECT study_uid, data FROM remark {some}", study_uids)  # noqa: S608
+        with self._database.guard():
+            return dict(held), {uid: decode_issues(data) for uid, data in remarks}
+
+    def unmade(self) -> Iterator[tuple[str, str]]:
+        """(Study UID, state) of conversions that gave no resource."""
+        sql = (
+            "SELECT study_uid, state FROM converted WHERE state <> 'converted' AND study_uid > ? "  # noqa: S608
+            f"{self._in_scope()} ORDER BY study_uid LIMIT {PAGE}"
+        )
+        last = ""
+        while page := self._all(sql, (last,)):
+            yield from page
+            last = page[-1][0]
 
     def _all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         return self._database.rows(sql, parameters)
+
+
+def _together(page: Sequence[tuple[str, str, int]]) -> Iterator[list[tuple[str, str]]]:
+    """Keys of a page that are asked for at once: few contributions at a time, so that memory stays flat."""
+    together: list[tuple[str, str]] = []
+    rows = 0
+    for type_, id_, count in page:
+        if together and rows + count > PAGE:
+            yield together
+            together, rows = [], 0
+        together.append((type_, id_))
+        rows += count
+    if together:
+        yield together
 
 
 def meta(db: Connection, key: str) -> str:

@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from converter.core.issues import Issue
 from converter.store.database import Connection, Database
 from converter.store.files import forget, touch
 from converter.store.interface import (
@@ -21,10 +20,11 @@ from converter.store.interface import (
 )
 from converter.store.outbox import Outbox
 from converter.store.reads import (
-    PUBLISHED,
+    PAGE,
     Reads,
     decode_companion,
     decode_converted,
+    decode_issues,
     decode_outcome,
     meta,
 )
@@ -32,12 +32,11 @@ from converter.store.reads import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from converter.core.issues import Issue
+
 __all__ = ["SqlStore"]
 
-PAGE = 200
-
 _encode = msgspec.msgpack.Encoder().encode
-_decode_issues = msgspec.msgpack.Decoder(list[Issue]).decode
 
 
 class SqlStore(Reads):
@@ -190,28 +189,29 @@ class SqlStore(Reads):
         with self._database.transaction() as db:
             saved = self._current(conversions)
             touch(db, {item.study_uid for item in saved})
+            db.executemany(
+                "INSERT INTO contribution VALUES (?, ?, ?, ?, ?)",
+                [
+                    (kind, id_, item.study_uid, ordinal, body)
+                    for item in saved
+                    for ordinal, (kind, id_, body) in enumerate(item.contributions)
+                ],
+            )
+            sops: list[tuple[int, int]] = []
             for item in saved:
-                db.executemany(
-                    "INSERT INTO contribution VALUES (?, ?, ?, ?, ?)",
-                    [
-                        (kind, id_, item.study_uid, ordinal, body)
-                        for ordinal, (kind, id_, body) in enumerate(item.contributions)
-                    ],
-                )
-                db.executemany(
-                    "INSERT INTO skipped (study_uid, path, reason, detail) VALUES (?, ?, ?, '')",
-                    [(item.study_uid, source, "duplicate") for source in item.duplicates],
-                )
+                if item.duplicates:
+                    db.executemany(
+                        "INSERT INTO skipped (study_uid, path, reason, detail) VALUES (?, ?, ?, '')",
+                        [(item.study_uid, source, "duplicate") for source in item.duplicates],
+                    )
                 slim = msgspec.structs.replace(item, contributions=[], duplicates=[], sops=[])
                 converted_id = self._database.insert(
                     "INSERT INTO converted (study_uid, state, series, instances, data) "
                     "VALUES (?, ?, ?, ?, ?)",
                     (item.study_uid, item.state, item.series, item.instances, _encode(slim)),
                 )
-                db.executemany(
-                    "INSERT INTO sop VALUES (?, ?) ON CONFLICT DO NOTHING",
-                    [(sop, converted_id) for sop in sorted(item.sops)],
-                )
+                sops += [(sop, converted_id) for sop in item.sops]
+            db.executemany("INSERT INTO sop VALUES (?, ?) ON CONFLICT DO NOTHING", sorted(sops))
 
     def _current(self, conversions: Sequence[Converted]) -> Sequence[Converted]:
         """Conversions of what the store holds now."""
@@ -263,7 +263,7 @@ class SqlStore(Reads):
     def remarks(self, study_uid: str) -> list[Issue]:
         rows = self._all("SELECT data FROM remark WHERE study_uid = ?", (study_uid,))
         with self._database.guard():
-            return _decode_issues(rows[0][0]) if rows else []
+            return decode_issues(rows[0][0]) if rows else []
 
     def hold(self, study_uids: Iterable[str], reason: str) -> None:
         with self._database.transaction() as db:
@@ -277,22 +277,6 @@ class SqlStore(Reads):
         return str(rows[0][0]) if rows else ""
 
     # companions
-
-    def contributions(
-        self, resource_type: str = "", *, least: int = 1
-    ) -> Iterator[tuple[str, str, list[tuple[str, dict[str, Any]]]]]:
-        kind = "AND resource_type = ?" if resource_type else "AND ? = ''"
-        sql = (
-            "SELECT resource_type, resource_id FROM contribution "  # noqa: S608
-            f"WHERE (resource_type, resource_id) > (?, ?) {kind} {self._keys_in_scope()} AND {PUBLISHED} "
-            "GROUP BY resource_type, resource_id HAVING count(DISTINCT study_uid) >= ? "
-            f"ORDER BY resource_type, resource_id LIMIT {PAGE}"
-        )
-        last = ("", "")
-        while page := self._all(sql, (*last, resource_type, least)):
-            for type_, id_ in page:
-                yield type_, id_, self.contributions_to(type_, id_)
-            last = page[-1]
 
     def begin_reducing(self) -> None:
         with self._database.transaction() as db:

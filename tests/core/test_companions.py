@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from itertools import permutations
 
 import pytest
@@ -23,6 +24,19 @@ def test_what_all_studies_say_is_taken_without_a_finding():
     made = reduced(named("Adams", gender="male"), named("Adams", gender="male"))
     assert made.resource["gender"] == "male"
     assert (made.issues, made.mismatch) == ([], False)
+
+
+def test_what_one_study_says_is_written_as_if_two_said_it():
+    one = patient(
+        text={"status": "generated", "div": "older"},
+        identifier=[{"value": "7", "system": "urn:x:a"}, {"value": "1", "type": {"text": "t"}}],
+        name=[{"given": ["Ann"], "family": "Adams"}],
+        birthDate="1950-01-01",
+        _birthDate={"extension": [{"url": "u", "valueCode": "unknown"}]},
+        _gender={"extension": [{"valueCode": "unknown", "url": "u"}]},
+    )
+    assert json.dumps(reduced(one).resource) == json.dumps(reduced(one, one).resource)
+    assert "_birthDate" not in reduced(one).resource
 
 
 def test_an_element_takes_what_most_studies_say_with_a_finding():

@@ -183,6 +183,38 @@ def test_contributions_come_by_resource_and_only_of_studies_that_are_published(s
     assert (store.held("1.1"), store.held("1.2")) == ("patient-mismatch", "")
 
 
+def test_contributions_are_the_same_however_many_there_are_of_each(store):
+    kinds = ("Device", "Patient")
+    named = {kind: [f"{n:03d}" for n in range(230)] for kind in kinds}
+    save = []
+    for study in range(6):
+        given = [
+            (kind, id_, b'{"s":%d}' % study)
+            for kind in kinds
+            for n, id_ in enumerate(named[kind])
+            if n % 40 == 0 or n % 6 == study
+        ]
+        save.append(made(f"1.{study}", contributions=given))
+    store.save(save)
+    found = list(store.contributions())
+    assert [(kind, id_) for kind, id_, _ in found] == [(k, i) for k in kinds for i in named[k]]
+    for kind, id_, contributions in found:
+        assert contributions == store.contributions_to(kind, id_)
+    assert [id_ for _, id_, _ in store.contributions("Patient", least=2)] == named["Patient"][::40]
+
+
+def test_what_is_said_of_studies_comes_for_several_at_once(store):
+    store.save([made("1.1"), made("1.2", state="conflict"), made("1.3", state="failed")])
+    store.hold(["1.1"], "patient-mismatch")
+    store.remark("1.3", [Issue("warning", "x")])
+    assert store.said_of(["1.1", "1.2", "1.3"]) == (
+        {"1.1": "patient-mismatch"},
+        {"1.3": [Issue("warning", "x")]},
+    )
+    assert store.said_of(["1.2"]) == ({}, {})
+    assert list(store.unmade()) == [("1.2", "conflict"), ("1.3", "failed")]
+
+
 def test_companions_and_outcomes_come_back_sorted(store):
     store.save_companions([Companion("Patient", i, b'{"id":"%s"}' % i.encode(), []) for i in "ba"])
     assert [item.resource_id for item in store.companions()] == ["a", "b"]

@@ -16,6 +16,7 @@ from converter.pipeline import Parts, Request, cluster, run
 from converter.pipeline.engine import Place
 from converter.sinks import FileSink
 from converter.sources import Task, planning
+from converter.store import place_of
 
 
 class Waiting:
@@ -57,7 +58,7 @@ def main():
             standins.unite,
         ),
         sink=FileSink(Path(out)),
-        state=None if state == "-" else Path(state),
+        state=None if state == "-" else place_of(state),
         place=Place(engine, address),
     )
     with run(request, progress=Waiting([int(count) for count in counts])) as result:

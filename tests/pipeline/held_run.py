@@ -15,6 +15,7 @@ import pipeline_standins as standins
 from converter.pipeline import Parts, Request, reading, run
 from converter.sinks import FileSink
 from converter.sources import planning
+from converter.store import place_of
 
 
 class Waiting:
@@ -47,7 +48,7 @@ def main():
             standins.unite,
         ),
         sink=FileSink(Path(out)),
-        state=None if state == "-" else Path(state),
+        state=None if state == "-" else place_of(state),
         jobs=int(jobs),
     )
     with run(request, progress=Waiting(phase, int(count))) as result:

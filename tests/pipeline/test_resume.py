@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from converter.store import place_of
+
 HERE = Path(__file__).parent
 
 
@@ -26,9 +28,11 @@ def folder(tmp_path, make_dicom):
     return root
 
 
-@pytest.fixture
-def state(tmp_path):
-    return tmp_path / "state.db"
+@pytest.fixture(params=["file", "server"])
+def state(request, tmp_path):
+    if request.param == "file":
+        return tmp_path / "state.db"
+    return place_of(request.getfixturevalue("postgres").url())
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from converter.core.ids import patient_id, study_id
+from converter.core.rejection import is_withdrawn, withdraw
 from converter.delivery.job import Policy
 from tests.delivery.made import SYSTEM, client, instances, patient, send, series, study
 from tests.servers.processes import MissingError, hapi, sekmet
@@ -102,9 +103,9 @@ class Server:
             instance["uid"] = f"{self.uid}.{number}.{instance['number']}"
         return made
 
-    def send(self, resource=None, *, held=None, policy=None, companions=None):
+    def send(self, resource=None, *, held=None, policy=None, companions=None, **job):
         given = [self.patient()] if companions is None else companions
-        return send(self.speaker, resource or self.study(), given, held=held, policy=policy)
+        return send(self.speaker, resource or self.study(), given, held=held, policy=policy, **job)
 
     def found(self, kind="ImagingStudy"):
         system, value = ("urn:dicom:uid", f"urn:oid:{self.uid}") if kind == "ImagingStudy" else (SYSTEM, self.number)  # fmt: skip
@@ -199,6 +200,20 @@ def test_what_others_wrote_stays(server):
     held = server.only()
     assert (held["status"], held["note"][0]["text"]) == ("cancelled", "seen")
     assert len(instances(held)) == 3
+
+
+def test_a_withdrawn_study_is_emptied_and_comes_back_and_begins_nothing(server):
+    empty, gone = withdraw(server.study()), {"tombstones": frozenset(instances(server.study()))}
+    assert not server.send(empty, withdrawn=True, **gone).wrote
+    assert (server.found(), server.found("Patient")) == ([], [])
+    first = server.send()
+    emptied = server.send(empty, held=first, withdrawn=True, **gone)
+    assert (emptied.state, emptied.wrote) == ("delivered", True)
+    assert is_withdrawn(server.only())
+    assert not server.send(empty, held=emptied, withdrawn=True, **gone).wrote
+    assert server.send(held=emptied).wrote
+    assert server.only()["status"] == "available"
+    assert len(instances(server.only())) == 2
 
 
 def test_what_was_deleted_is_not_brought_back(server):

@@ -85,6 +85,8 @@ class Converted(msgspec.Struct, array_like=True):
     """UIDs to take from what stands of the study."""
     withdrawn: str = ""
     """Why nothing of it is listed any more, a reason code: it is written only where something stands."""
+    replaces: list[bytes] = []
+    """Subjects, as JSON, that were published before an operator said whose study it is."""
 
 
 class Companion(msgspec.Struct, array_like=True):

@@ -7,7 +7,7 @@ apart by advisory locks, which go with the connection when a host dies.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -269,5 +269,9 @@ class PostgresDatabase(Database):
 
     def close(self) -> None:
         """See `Database.close`."""
-        if self._raw is not None:
-            self._raw.close()
+        if self._raw is None or self._raw.closed:
+            return
+        with suppress(self._psycopg.Error):
+            # at once, and not when the server sees that nobody is there
+            self._raw.execute("SELECT pg_advisory_unlock_all()")
+        self._raw.close()

@@ -15,6 +15,7 @@ segment that failed once is closed for good, and whoever waited for it is told; 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -222,7 +223,7 @@ class Journal:
         try:
             data = b"".join(records)
             if self._system.write(segment.descriptor, data, at) != len(data):
-                raise JournalError("The journal was written in part.")
+                raise OSError(errno.EIO, "written in part")  # noqa: TRY301  # as any other failure
             self._system.datasync(segment.descriptor)
         except OSError as error:
             failure = error

@@ -18,7 +18,7 @@ from converter.store.outbox import Letter
 __all__ = ["associations", "dead_letters", "message", "overview", "studies", "study"]
 
 _STATES = {
-    "conflict": ("bad", "Two patients in one study: published for nobody until somebody says whose it is."),
+    "conflict": ("bad", "Two patients in one study: published for nobody until `dcm2fhir studies resolve` says whose it is."),
     "held": ("bad", "Waits for a person; its reason says for what."),
     "receiving": ("busy", "Something came; it is published when nothing came for the quiet period."),
     "settled": ("busy", "Is published next."),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 from uuid import uuid4, uuid5
@@ -103,7 +104,7 @@ class Incoming:
     ----------
     root : Path
         Of ``--keep-files``.
-    index : int
+    journal : Path
         Of the receiver, which alone writes there.
 
     Raises
@@ -111,8 +112,8 @@ class Incoming:
     OSError
     """
 
-    def __init__(self, root: Path, index: int) -> None:
-        self._folder = root / _INCOMING / f"r{index}"
+    def __init__(self, root: Path, journal: Path) -> None:
+        self._folder = root / _INCOMING / f"{_mark(journal.parent)}-{journal.name}"
         _make(self._folder, root)
         for left in self._folder.glob(f"*{_PART}"):
             left.unlink()
@@ -239,10 +240,15 @@ def _make(folder: Path, root: Path) -> None:
         sync_folder(one.parent)
 
 
-def sweep(root: Path) -> int:
+def _mark(journals: Path) -> str:
+    """Name of a folder of journals: what other journals may name is not ours to judge."""
+    return blake2b(os.fsencode(journals.resolve()), digest_size=4).hexdigest()
+
+
+def sweep(root: Path, journals: Path) -> int:
     """Remove what was never acknowledged, while no receiver runs and all journals are taken in; give how many."""
     count = 0
-    for path in (root / _INCOMING).glob("r[0-9]*/*"):
+    for path in (root / _INCOMING).glob(f"{_mark(journals)}-*/*"):
         path.unlink()
         count += 1
     return count

@@ -74,7 +74,7 @@ class Receiver:
         tags = TagSet.of(wanted)
         keeper = None
         if root or settings.keep_headers:
-            files = Incoming(root, settings.index) if root else None
+            files = Incoming(root, Path(settings.journal)) if root else None
             keeper = Keeper(files, guard.refuses, headers=settings.keep_headers)
         self._storer = Storer(journal, wanted, guard, settings.success, tags.version, keeper)
         self._ae = AE(settings.policy.ae_title)

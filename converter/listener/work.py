@@ -75,12 +75,13 @@ class Work:
         try:
             epoch = ledger.next_epoch()
             self._take_up(ledger)
+            if self._settings.keep_files is not None:
+                # Only now: files that a journal names are acknowledged.
+                sweep(self._settings.keep_files, self._settings.journal)
         except StoreAwayError as error:
             logger.warning("%s What arrives is kept in the journals.", error)
         finally:
             ledger.close()
-        if self._settings.keep_files is not None:
-            sweep(self._settings.keep_files)
         return epoch
 
     def _take_up(self, ledger: Ledger) -> None:

@@ -14,7 +14,7 @@ from test_receiver import Failing, pixels
 
 from converter.core.ids import study_id
 from converter.listener import files
-from converter.listener.files import IMPLEMENTATION, place_of, purge, settle, sweep
+from converter.listener.files import IMPLEMENTATION, Incoming, place_of, purge, settle, sweep
 from tools.dicom_sender import CT, EXPLICIT, Sender, command, pdu, pdv
 
 STUDY = "1.2.3"
@@ -174,9 +174,9 @@ def test_the_disk_reserve_is_of_the_disk_of_the_files_too(keeping, data_set, mon
         sender.release()
 
 
-def test_a_receiver_that_starts_removes_what_a_dead_one_had_begun(keeping, data_set):
-    folder = keeping.root / "incoming" / "r0"
-    folder.mkdir(parents=True)
+def test_a_receiver_that_starts_removes_what_a_dead_one_had_begun(keeping):
+    with keeping():
+        (folder,) = (keeping.root / "incoming").iterdir()
     (folder / "a.part").write_bytes(b"half")
     (folder / "b.dcm").write_bytes(b"acknowledged, and still in the journal")
     with keeping():
@@ -187,8 +187,8 @@ def test_a_receiver_that_starts_removes_what_a_dead_one_had_begun(keeping, data_
 
 
 def arrived(root, content, name):
-    folder = root / "incoming" / "r0"
-    folder.mkdir(parents=True, exist_ok=True)
+    journal = root / "journal" / "r0"
+    folder = Incoming(root, journal)._folder
     path = folder / name
     path.write_bytes(content)
     return str(path)
@@ -225,8 +225,9 @@ def test_files_are_moved_to_their_places_once_and_the_later_stays(tmp_path):
 def test_sweeping_removes_what_no_journal_names(tmp_path):
     arrived(tmp_path, b"x", "1.dcm")
     arrived(tmp_path, b"x", "2.part")
-    assert sweep(tmp_path) == 2
-    assert sweep(tmp_path / "nowhere") == 0
+    assert sweep(tmp_path, tmp_path / "other-journal") == 0
+    assert sweep(tmp_path, tmp_path / "journal") == 2
+    assert sweep(tmp_path / "nowhere", tmp_path / "journal") == 0
 
 
 def test_purging_a_study_removes_old_files_and_empty_folders(tmp_path):

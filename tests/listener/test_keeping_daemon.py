@@ -20,6 +20,7 @@ from converter.listener.desk import Desk
 from converter.listener.fastpath import preamble
 from converter.listener.files import place_of
 from converter.reading import Read, read_bytes
+from tests.servers.postgres import server
 from tools.dicom_sender import CT, Sender
 
 OVERLAY = """
@@ -168,8 +169,8 @@ def test_files_of_a_run_that_was_killed_are_moved_by_the_next_and_the_rest_is_re
     running = daemon("--keep-files", str(root))
     send(running, *(instance(n, pixels=bytes(40_000)) for n in range(1, 6)))
     running.kill()
-    (root / "incoming" / "r0").mkdir(exist_ok=True)
-    (root / "incoming" / "r0" / "never-acknowledged.dcm").write_bytes(b"x")
+    folder = next((root / "incoming").iterdir())
+    (folder / "never-acknowledged.dcm").write_bytes(b"x")
     running = daemon()  # without the option: what was acknowledged is acknowledged
     running.published(1, 5)
     running.end()
@@ -181,6 +182,27 @@ def test_files_of_a_run_that_was_killed_are_moved_by_the_next_and_the_rest_is_re
     assert list(root.glob("incoming/*/*")) == []
     assert len(list(root.rglob("*.dcm"))) == 5
     running.end()
+
+
+def test_files_wait_for_a_database_that_is_away_over_restarts_as_well(daemon, tmp_path):
+    root, journal = tmp_path / "files", tmp_path / "journal"
+    database = server()
+    try:
+        place = ("--state", database.url("mine"), "--journal", str(journal))
+        running = daemon(*place, "--keep-files", str(root))
+        send(running, instance(1, pixels=bytes(40_000)))
+        running.published(1, 1)
+        database.stop()
+        send(running, *(instance(n, pixels=bytes(40_000)) for n in range(2, 4)))
+        running.kill()
+        running = daemon(*place, "--keep-files", str(root))
+        assert len(list(root.glob("incoming/*/*.dcm"))) == 2
+        database.start()
+        running.until(lambda: len(list(root.glob("??/*/*.dcm"))) == 3, 90)
+        assert list(root.glob("incoming/*/*")) == []
+        running.end()
+    finally:
+        database.close()
 
 
 def test_two_daemons_do_not_share_a_folder_of_files(daemon, tmp_path):

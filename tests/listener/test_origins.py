@@ -12,8 +12,10 @@ from converter.core.study import assemble
 from converter.listener.desk import Desk
 from converter.listener.fastpath import preamble
 from converter.listener.ledger import study_blocks
-from converter.listener.origins import TagSet, lacking, note
+from converter.listener.origins import TagSet, lacking, note, unkept
 from converter.listener.policy import Peer
+from converter.store import place_of
+from tests.core.making import overlaid, shipped_rules
 
 ISSUER = 0x00100021
 COMMENTS = 0x00104000
@@ -23,9 +25,13 @@ LISBON = Peer("lisbon", ("CT1",), timezone="Europe/Lisbon", charset="ISO_IR 100"
 OSLO = Peer("oslo", ("CT2",), timezone="Europe/Oslo", issuer="OSL")
 
 
-@pytest.fixture
-def ledger(tmp_path):
-    made = Desk(tmp_path / "listen.db")
+@pytest.fixture(params=["file", "server"])
+def ledger(request, tmp_path, monkeypatch):
+    place = tmp_path / "listen.db"
+    if request.param == "server":
+        place = place_of(request.getfixturevalue("postgres").url())
+    made = Desk(place)
+    monkeypatch.setattr(made.database, "now", lambda: 0.0)
     yield made
     made.close()
 
@@ -194,3 +200,23 @@ def test_a_set_of_tags_has_one_name_in_any_order():
         == TagSet.of({2: {4: None, 3: None}, 1: None}).version
     )
     assert TagSet.of({1: None}).version != TagSet.of({1: {}}).version
+
+
+def test_rules_that_read_what_was_not_kept_are_named(ledger):
+    rules = overlaid('[ImagingStudy]\ndescription = { from = ["ImageComments"], as = "string" }')
+    base = TagSet.of(shipped_rules().wanted)
+    note(ledger.database, [], base)
+    received = one(5)
+    ingest(
+        ledger,
+        tagged(one(1), base),
+        tagged(one(2), base),
+        tagged(one(3, study="1.9"), base),
+        tagged(received, base, whole(received)),
+    )
+    assert unkept(shipped_rules(), ledger.not_kept()) == []
+    (found,) = unkept(rules, ledger.not_kept())
+    assert found == ("ImagingStudy.description", ["ImageComments"], 2, 3)
+    # nobody noted what was kept of it
+    ingest(ledger, one(4, study="1.10"))
+    assert len(unkept(rules, ledger.not_kept())) > 20

@@ -46,6 +46,8 @@ __all__ = [
     "support",
 ]
 
+logger = logging.getLogger("converter.listener")
+
 NEEDED: Final = (
     "dul.socket",
     "dul.event_queue",
@@ -234,6 +236,10 @@ def associate(
     def reading() -> None:
         try:
             read()
+        except Exception as error:  # noqa: BLE001  what a peer sends when there may have no rule (PS3.8 Table 9-10)
+            logger.info("an association broke off: %s", type(error).__name__)
+            if association.dul.socket is not None:
+                association.dul.socket.close()
         finally:
             # Whoever waits for a request that cannot be decoded would wait until its time is over.
             association.dul.to_user_queue.put(A_P_ABORT())

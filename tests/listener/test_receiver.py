@@ -511,6 +511,20 @@ def test_a_peer_that_stalls_within_a_pdu_is_cut_off(both, data_set):
         running.until(lambda: not running.receiver.connections)
 
 
+def test_a_pdu_that_comes_when_it_may_not_is_the_end_of_its_association_alone(both, data_set):
+    data, uid = data_set()
+    request = associate_rq([(1, CT, (EXPLICIT,))], "DCM2FHIR", "ODD")
+    with both() as running:
+        for _ in range(20):  # whether the answer is made before or after it is a matter of chance
+            with Sender(running.port) as sender:
+                sender.send(request, b"\xff\0\0\0\0\4abcd", struct.pack(">BBII", 5, 0, 4, 0))
+                sender.pdu()
+        running.until(lambda: not running.receiver.connections)
+        with Sender(running.port).associate() as sender:
+            assert sender.store(data, uid).status == 0
+            sender.release()
+
+
 def test_a_giant_pdu_is_not_waited_for(both):
     with both() as running, Sender(running.port) as sender:
         sender.send(b"\1\0" + struct.pack(">I", 600 << 20))

@@ -14,8 +14,8 @@ from tests.listener.test_paths_agree import parts
 from tests.reliability.watching import processes
 from tests.servers.stub import Fault, Stub, outcome
 from tools.dicom_sender import Gone, Sender
-from tools.make_hostile import BAD_UIDS, CANARY, CANARY_YEAR, base, make, make_good
 from tools.dicom_writer import encode
+from tools.make_hostile import BAD_UIDS, CANARY, CANARY_YEAR, base, make, make_good
 
 BAD = 200
 GOOD = 200
@@ -59,7 +59,7 @@ def test_no_value_of_a_patient_leaves_but_in_a_resource(daemon, tmp_path):
     temporary.mkdir()
 
     def refuses(asked):
-        if asked.method == "GET" or "Patient" in asked.path and asked.number % 3:
+        if asked.method == "GET" or ("Patient" in asked.path and asked.number % 3):
             return None
         said = outcome("invalid", f"{CANARY} was born {CANARY_YEAR}0101", expression=[CANARY])
         return Fault(422, body=said)
@@ -122,7 +122,7 @@ def test_nothing_that_a_peer_sends_becomes_a_path(daemon, tmp_path):
         [strace, "-f", "-qq", "-y", "-s", "4096", "-e", calls, "-o", str(trace), *attached],
         stderr=subprocess.DEVNULL,
     ) as tracing:
-        running.until(lambda: trace.exists())
+        running.until(trace.exists)
         refused = 0
         for number, value in enumerate(BAD_UIDS):
             for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):

@@ -15,7 +15,7 @@ from converter.core.subject import Mismatch, reconcile
 from converter.core.union import count, in_order, modalities, unite_list, unite_series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
 __all__ = ["SHARED", "Mismatch", "study_uid", "unite"]
 
@@ -48,6 +48,7 @@ def unite(
     written: Container[str] = (),
     our_profiles: Container[str] = (),
     carries: Callable[[str], bool] | None = None,
+    replaces: Iterable[Json] = (),
     narrate: Callable[[Json], Json] = narrative,
 ) -> Json | Mismatch:
     """Unite the ImagingStudy that stands with the one that we made.
@@ -69,6 +70,8 @@ def unite(
         Canonicals that we may claim: those that stand are dropped unless ours claims them now.
     carries : callable, optional
         Whether the Patient at a literal reference carries our identifier.
+    replaces : iterable of dict
+        Subjects of ours that may be replaced (`converter.core.subject.reconcile`).
     narrate : callable
         Makes ``text`` where the union holds more than ours.
 
@@ -80,7 +83,7 @@ def unite(
     uid = study_uid(ours)
     if (held := study_uid(standing)) and uid and held != uid:
         return Mismatch("study-mismatch", "ImagingStudy.identifier")
-    subject = reconcile(standing, ours, uid, carries)
+    subject = reconcile(standing, ours, uid, carries, replaces)
     if isinstance(subject, Mismatch):
         return subject
 

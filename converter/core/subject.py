@@ -60,6 +60,7 @@ def reconcile(
     ours: Json,
     study_instance_uid: str,
     carries: Callable[[str], bool] | None = None,
+    replaces: Iterable[Json] = (),
 ) -> Json | Mismatch | None:
     """Choose between the subject that stands and ours.
 
@@ -71,6 +72,8 @@ def reconcile(
         To know the study-scoped Patient that we make where no identifier has a system.
     carries : callable, optional
         Whether the Patient at a literal reference carries our identifier, looked up by the caller.
+    replaces : iterable of dict
+        Subjects that we published ourselves, before an operator said whose study it is.
 
     Returns
     -------
@@ -81,6 +84,27 @@ def reconcile(
     mine: Json | None = ours.get("subject")
     if not theirs or not mine:
         return theirs or mine
+    chosen = _chosen(standing, theirs, ours, mine, study_instance_uid, carries)
+    if isinstance(chosen, Mismatch) and any(_same(standing, theirs, old) for old in replaces):
+        return mine
+    return chosen
+
+
+def _same(standing: Json, theirs: Json, old: Json) -> bool:
+    """Whether the subject that stands is one that we published."""
+    agreement = _compare(_identity(standing, theirs), _keys(old.get("identifier")))
+    alike = _alike(_reference(theirs), _reference(old)) and _literal(_reference(old))
+    return agreement == "same" or (alike and agreement != "differ")
+
+
+def _chosen(
+    standing: Json,
+    theirs: Json,
+    ours: Json,
+    mine: Json,
+    study_instance_uid: str,
+    carries: Callable[[str], bool] | None,
+) -> Json | Mismatch:
     scoped = patient_id(None, None, study_instance_uid)
     their_reference, my_reference = _reference(theirs), _reference(mine)
     their_keys, my_keys = _identity(standing, theirs), _identity(ours, mine)

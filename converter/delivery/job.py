@@ -55,6 +55,8 @@ class Job:
     """UIDs to take from what stands there."""
     withdrawn: bool = False
     """Whether nothing is listed of it any more: it is written only where something stands."""
+    replaces: Sequence[Json] = ()
+    """Subjects that we published before an operator said whose study it is."""
     hits: Sequence[str] | None = None
     """Ids that a search a moment ago found; ``None``: nobody searched."""
 

@@ -75,7 +75,9 @@ class StoreRenderer:
         companions = [self._companion(kind, id_) for kind, id_ in store.contributed(study_uid)]
         resource = orjson.loads(found.resource)
         gone = bool(found.withdrawn)
-        return Rendered(resource, companions, found.dropped, found.tombstones, gone)
+        return Rendered(
+            resource, companions, found.dropped, found.tombstones, gone, _replaces(found)
+        )
 
     def _companion(self, kind: str, id_: str) -> Json:
         held = self._store.companion(kind, id_)
@@ -104,4 +106,15 @@ class StoreRenderer:
             for series in made.resource.get("series") or []
             for one in series.get("instance") or []
         }
-        return Rendered(made.resource, companions, made.dropped, sorted(gone), bool(made.withdrawn))
+        return Rendered(
+            made.resource,
+            companions,
+            made.dropped,
+            sorted(gone),
+            bool(made.withdrawn),
+            _replaces(found),
+        )
+
+
+def _replaces(found: Converted | None) -> list[Json]:
+    return [orjson.loads(subject) for subject in found.replaces] if found is not None else []

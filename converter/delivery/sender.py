@@ -49,6 +49,8 @@ class Rendered(NamedTuple):
     """UIDs to take from what stands there."""
     withdrawn: bool = False
     """Nothing is listed any more: it is written only where something stands."""
+    replaces: Sequence[Json] = ()
+    """Subjects that we published before an operator said whose study it is."""
 
 
 class Renderer(Protocol):
@@ -238,6 +240,7 @@ class Sender:
             rendered.dropped,
             frozenset(rendered.tombstones),
             rendered.withdrawn,
+            rendered.replaces,
         )
 
     def _work(self, target: Target, jobs: list[Job]) -> None:

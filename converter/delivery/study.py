@@ -233,6 +233,7 @@ class _Attempt:
             written=written,
             our_profiles=self.policy.our_profiles,
             carries=self.companions.carries(ours.get("subject") or {}),
+            replaces=self.job.replaces,
         )
         if isinstance(merged, Mismatch):
             self.talk.hold(merged.reason, (f"{KIND}/{standing.id}",))

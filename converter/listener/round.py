@@ -104,6 +104,7 @@ class RoundStore(SqlStore):
         ]
         gone = self._gone[study_uid].union(held.tombstones if held is not None else ())
         resource = orjson.dumps(withdraw(known))
+        replaces = held.replaces if held is not None else []
         return Converted(
             study_uid,
             "converted",
@@ -117,17 +118,29 @@ class RoundStore(SqlStore):
             [],
             sorted(gone),
             "excluded",
+            replaces,
         )
 
     def save(self, conversions: Sequence[Converted]) -> None:
         super().save(
             [
                 msgspec.structs.replace(
-                    item, tombstones=sorted(self._gone[item.study_uid].union(item.tombstones))
+                    item,
+                    tombstones=sorted(self._gone[item.study_uid].union(item.tombstones)),
+                    replaces=self._replaced(item),
                 )
                 for item in conversions
             ]
         )
+
+    def _replaced(self, item: Converted) -> list[bytes]:
+        """Subjects that we published of a study before an operator said whose it is, and that give way now."""
+        rule = "SELECT 1 FROM received_study WHERE study_uid = ? AND rule_patient IS NOT NULL"
+        held = self.conversion(item.study_uid)
+        if held is None or not self._all(rule, (item.study_uid,)):
+            return []
+        before, now = _subject(held), _subject(item)
+        return sorted({*held.replaces, before} - {now, b""})
 
     def alone(self) -> AbstractContextManager[None]:
         """While what spans studies is made and written, other hosts wait: the last one speaks for all studies."""
@@ -231,6 +244,11 @@ class RoundStore(SqlStore):
 
     def settle(self) -> None:
         """Nothing to note: the ledger knows."""
+
+
+def _subject(item: Converted) -> bytes:
+    subject = orjson.loads(item.resource).get("subject") if item.resource else None
+    return orjson.dumps(subject) if subject else b""
 
 
 def publish(

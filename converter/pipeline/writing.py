@@ -102,6 +102,7 @@ class _Writer:
                         tombstones=frozenset(item.tombstones),
                         # a folder remembers no more of it: what is cancelled and empty is as we left it
                         written=("status",) if is_withdrawn(standing) else (),
+                        replaces=[orjson.loads(subject) for subject in item.replaces],
                     )
                     reason = str(getattr(united, "reason", ""))
                     resource = resource if reason else united

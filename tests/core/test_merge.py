@@ -167,6 +167,23 @@ def test_withdrawn_study_comes_back_where_the_status_is_as_we_wrote_it():
     assert merge(standing, study())["status"] == "cancelled"
 
 
+def person(number, system=NHS):
+    reference = f"Patient/{patient_id(system, number, UID)}"
+    return {"reference": reference, "identifier": {"system": system, "value": number}}
+
+
+def test_a_subject_that_we_published_gives_way_where_an_operator_said_so():
+    old, new, third = person("9000000009"), person("9000000017"), person("9000000025")
+    ours = study(subject=new)
+    assert isinstance(merge(study(subject=old), ours), Mismatch)
+    assert merge(study(subject=old), ours, replaces=[old])["subject"] == new
+    there = {**old, "reference": "Patient/4711"}
+    assert merge(study(subject=there), ours, replaces=[old])["subject"] == new
+    assert isinstance(merge(study(subject=third), ours, replaces=[old]), Mismatch)
+    relinked = {**third, "reference": old["reference"]}
+    assert isinstance(merge(study(subject=relinked), ours, replaces=[old]), Mismatch)
+
+
 def test_withdrawn_study_with_a_contained_patient_keeps_it_and_nothing_else():
     patient = {"resourceType": "Patient", "id": "patient"}
     other = {"resourceType": "Endpoint", "id": "e"}

@@ -124,6 +124,33 @@ def test_what_came_again_for_another_patient_goes_when_the_study_is_resolved(
     running.end()
 
 
+def test_resolving_to_the_other_patient_replaces_what_was_published_of_the_first(
+    daemon, send, tmp_path, stub
+):
+    config = tmp_path / "dcm2fhir.toml"
+    config.write_text('[site.patient]\nsystem = "https://hospital.example/mrn"\n')
+    running = daemon("--to", stub.base, "--config", str(config))
+    send(running, images(tmp_path / "a", 1, 2))
+    running.until(lambda: stub.studies() and listed(stub.studies()[0]))
+    settled(running)
+    (before,) = running.resources()
+    send(running, images(tmp_path / "b", 3, PatientID="P2", PatientName="Other^Person"))
+    settled(running, "conflict")
+    running.studies("resolve", "2.999.1", "--patient", "P2")
+    for studies in (running.resources, stub.studies):
+        running.until(lambda studies=studies: listed(studies()[0]) == ["2.999.1.1.3"])
+        (study,) = studies()
+        assert study["subject"]["identifier"]["value"] == "P2"
+        assert (study["id"], study["status"]) == (before["id"], "available")
+    running.studies("republish", "2.999.1")
+    settled(running)
+    running.studies("resolve", "2.999.1", "--patient", "P1")
+    for studies in (running.resources, stub.studies):
+        running.until(lambda studies=studies: len(listed(studies()[0])) == 2)
+        assert studies()[0]["subject"] == before["subject"]
+    running.end()
+
+
 def test_a_purge_keeps_notes(daemon, send, tmp_path):
     running = daemon()
     images(tmp_path / "a", 1, 2)

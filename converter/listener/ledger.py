@@ -186,7 +186,7 @@ class Ledger:
         touched: dict[str, set[str]] = {}
         replaced: list[tuple[str, str, str]] = []
         older: set[tuple[int, int, str]] = set()
-        with self.database.transaction() as db:
+        with self.database.transaction() as db, self.database.queued():
             self.database.lock({one.study_instance_uid for _, one in batch})
             now = self.database.now() or now
             for epoch, one in batch:

@@ -70,6 +70,10 @@ class Database(ABC):
     def lock(self, keys: Iterable[str]) -> None:
         """Keep other writers from the studies (or files) of these names until the transaction ends."""
 
+    def queued(self) -> AbstractContextManager[Any]:
+        """Within a transaction: statements may wait for the next whose rows are fetched. No row count is known."""
+        return nullcontext()
+
     def alone(self) -> AbstractContextManager[None]:
         """Keep other hosts from what spans studies, over several transactions."""
         return nullcontext()

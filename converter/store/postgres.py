@@ -7,7 +7,7 @@ apart by advisory locks, which go with the connection when a host dies.
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -30,6 +30,7 @@ from converter.store.session import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
 __all__ = ["DAEMON", "ROUND", "RUN", "PostgresDatabase"]
 
@@ -132,6 +133,11 @@ class PostgresDatabase(Database):
         except BaseException:
             raw.close()
             raise
+
+    def queued(self) -> AbstractContextManager[Any]:
+        """See `Database.queued`: a statement costs the way to the server and back, unless others go with it."""
+        supported = self._psycopg.Pipeline.is_supported()
+        return self._raw.pipeline() if supported else nullcontext()
 
     @contextmanager
     def alone(self) -> Iterator[None]:

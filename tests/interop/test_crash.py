@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import shutil
 import socket
 import sqlite3
+import statistics
 import struct
 import subprocess
 import threading
@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.reliability.figures import NIGHTLY, figure, size
 from tools.dicom_sender import CT, Rejected, Sender, command, pdu, pdv
 
 pytestmark = pytest.mark.interop
 
-KILLS = int(os.environ.get("DCM2FHIR_TEST_KILLS", "50"))
+KILLS = size("kills", 50, 200)
 SENDERS = 4
 
 
@@ -37,6 +38,7 @@ def instance(make_dicom):
     return make_one
 
 
+@pytest.mark.nightly
 def test_nothing_that_was_acknowledged_is_lost_by_kills(daemon, instance, tmp_path):
     chance = random.Random(1)
     running = daemon()
@@ -61,13 +63,13 @@ def test_nothing_that_was_acknowledged_is_lost_by_kills(daemon, instance, tmp_pa
     threads = [threading.Thread(target=sends, args=(index,)) for index in range(SENDERS)]
     for thread in threads:
         thread.start()
-    slowest = 0.0
+    restarts = []
     for _ in range(KILLS):
         time.sleep(chance.uniform(0.1, 0.7))
         running.kill()
         begin = time.monotonic()
         running = daemon("--port", str(port))
-        slowest = max(slowest, time.monotonic() - begin)
+        restarts.append(time.monotonic() - begin)
     stopping.set()
     for thread in threads:
         thread.join(30)
@@ -94,7 +96,12 @@ def test_nothing_that_was_acknowledged_is_lost_by_kills(daemon, instance, tmp_pa
     assert set().union(*expected.values()) <= held
     # in flight at a kill: at most one a sender and kill
     assert len(held) <= sum(map(len, acknowledged)) + SENDERS * (KILLS + 1)
-    assert slowest < 10  # 3 s on a machine of its own; the test shares its cores
+    figure(
+        "kills", kills=KILLS, acknowledged=sum(map(len, acknowledged)), lost=0,
+        restart_median_s=round(statistics.median(restarts), 2), restart_slowest_s=round(max(restarts), 2),
+    )  # fmt: skip
+    # a test that shares its cores measures them as well
+    assert statistics.median(restarts) < (3 if NIGHTLY else 10)
 
 
 def test_the_sync_precedes_the_answer(daemon, instance, tmp_path):

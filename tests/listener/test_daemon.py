@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import random
-import shutil
+import re
 import signal
-import socket
 import stat
 import subprocess
-import threading
 import time
 
 import pytest
 
 from tests.servers.stub import Stub
-from tools.dicom_sender import CT, EXPLICIT, IMPLICIT, VERIFICATION, Gone, Rejected, Sender
-from tools.make_hostile import CANARY, CANARY_YEAR, make, make_good
+from tools.dicom_sender import Gone, Rejected, Sender
 
 
 def send(daemon, *objects, **association):
@@ -83,38 +79,6 @@ def test_what_was_acknowledged_is_published_after_a_kill(daemon, instance):
     again.end()
 
 
-def test_disorder_and_repetition_change_nothing(daemon, instance, tmp_path):
-    studies = [f"1.2.{number}" for number in range(5)]
-    objects = [instance(study, number) for study in studies for number in range(1, 21)]
-    running = daemon()
-    send(running, *objects)
-    running.published(5, 100)
-    running.until(lambda: running.metric('studies{state="published"}') == 5)
-    expected = {path.name: path.read_bytes() for path in running.out.rglob("*.json")}
-    running.end()
-    order = random.Random(1)
-    shuffled = [one for one in objects for _ in range(order.randint(1, 3))]
-    order.shuffle(shuffled)
-    other_folder = tmp_path / "other"
-    other_folder.mkdir()
-    other = daemon(folder=other_folder)
-    threads = [threading.Thread(target=send, args=(other, *shuffled[n::10])) for n in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    other.published(5, 100)
-
-    def same():
-        return {path.name: path.read_bytes() for path in other.out.rglob("*.json")} == expected
-
-    other.until(same)
-    other.until(lambda: other.metric('instances_total{kind="same"}') == len(shuffled) - 100)
-    assert other.metric('instances_total{kind="new"}') == 100
-    assert other.metric('instances_total{kind="same"}') == len(shuffled) - 100
-    other.end()
-
-
 def test_two_patients_are_published_for_nobody_until_an_operator_says_whose_it_is(daemon, instance):
     running = daemon()
     send(running, instance("1.2.3", 1), instance("1.2.3", 2))
@@ -169,7 +133,8 @@ def test_the_same_uid_with_other_content_replaces_it_and_is_logged_by_digest(dae
     send(running, (data, uid))
     running.until(lambda: running.resources()[0]["modality"][0]["code"] == "MR")
     assert running.resources()[0]["numberOfInstances"] == 1
-    assert running.text().count("was replaced: digest") == 1
+    (digests,) = re.findall(r"was replaced: digest ([0-9a-f]+) by ([0-9a-f]+)", running.text())
+    assert digests[0] != digests[1]
     running.end()
 
 
@@ -300,69 +265,6 @@ def test_a_second_signal_ends_at_once(daemon, instance):
 # this machine
 
 
-def test_a_full_disk_refuses_and_recovers_by_itself(daemon, instance, tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(
-        [shutil.which("mount"), "-t", "tmpfs", "-o", "size=40m", "tmpfs", small], check=True
-    )
-    try:
-        running = daemon(
-            "--state", str(small / "listen.db"), "--disk-reserve", "4MiB", "--receivers", "1"
-        )
-        filler = small / "filler"
-        assert send(running, instance("1.2.3", 1)) == [0]
-        filler.write_bytes(bytes(shutil.disk_usage(small).free - (1 << 20)))
-        running.until(lambda: running.get("/readyz")[0] == 503)
-        with Sender(running.port).associate() as sender:
-            running.until(lambda: sender.store(*instance("1.2.3", 2)).status == 0xA700)
-            filler.unlink()
-            running.until(lambda: sender.store(*instance("1.2.3", 3)).status == 0)
-            sender.release()
-        running.until(lambda: running.get("/readyz")[0] == 200)
-        running.end()
-        assert not list(small.rglob("*.new"))
-    finally:
-        running.kill()
-        subprocess.run([shutil.which("umount"), small], check=True)
-
-
-def test_a_read_only_disk_refuses_and_recovers_by_itself(daemon, instance, tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = shutil.which("mount")
-    subprocess.run([mount, "-t", "tmpfs", "-o", "size=60m", "tmpfs", small], check=True)
-    holder = None
-    try:
-        running = daemon("--state", str(small / "listen.db"), "--receivers", "1")
-        assert running.get("/readyz") == (200, "ok\n")
-        # A file open for writing keeps a file system from becoming read-only; a permission does the same to us.
-        subprocess.run([mount, "-o", "bind", small / "journal", small / "journal"], check=True)
-        holder = small / "journal"
-        subprocess.run([mount, "-o", "remount,ro,bind", small / "journal"], check=True)
-        running.until(lambda: running.get("/readyz")[0] == 503)
-        assert "journal-not-writable" in running.get("/readyz")[1]
-        subprocess.run([mount, "-o", "remount,rw,bind", small / "journal"], check=True)
-        running.until(lambda: running.get("/readyz")[0] == 200)
-        assert send(running, instance("1.2.3", 3)) == [0]
-        running.end()
-    finally:
-        running.kill()
-        if holder is not None:
-            subprocess.run([shutil.which("umount"), holder], check=True)
-        subprocess.run([shutil.which("umount"), small], check=True)
-
-
-def test_health_checks_of_the_dicom_port_keep_nobody_out(daemon, instance):
-    running = daemon()
-    for number in range(1, 6):
-        for _ in range(60):
-            socket.create_connection(("127.0.0.1", running.port)).close()
-        assert send(running, instance("1.2.3", number)) == [0]
-    running.until(lambda: running.metric('connections_dropped_total{reason="probe"}') == 300)
-    running.end()
-
-
 def test_metrics_and_health(daemon, instance):
     running = daemon()
     assert running.get("/livez") == (200, "ok\n")
@@ -381,37 +283,6 @@ def test_metrics_and_health(daemon, instance):
     assert "TESTER" not in text
     assert "1.2.3" not in text
     running.end()
-
-
-def test_no_value_of_a_patient_is_in_log_or_metrics(daemon, tmp_path):
-    corpus = tmp_path / "corpus"
-    make(corpus / "bad", 120, seed=3)
-    make_good(corpus / "good", 60)
-    running = daemon("-v")
-    contexts = [(1, CT, (EXPLICIT, IMPLICIT)), (3, VERIFICATION, (IMPLICIT,))]
-    with Sender(running.port).associate(contexts) as sender:
-        for path in sorted(corpus.rglob("*")):
-            if path.is_file():
-                content = path.read_bytes()
-                body = content[132:] if content[128:132] == b"DICM" else content
-                at = body.find(b"\x08\0")
-                sender.store(body[max(at, 0) :][:200_000] or b"\0", "2.999.9.1")
-        sender.release()
-    for path in sorted(corpus.rglob("*.dcm")):
-        with Sender(running.port) as sender:
-            sender.send(path.read_bytes()[:2000])
-    running.until(lambda: not running.metric("associations_active"))
-    seen = running.text() + running.get("/metrics")[1] + running.get("/readyz")[1]
-    assert CANARY not in seen
-    assert CANARY_YEAR not in seen
-    running.end()
-    outside = [
-        path
-        for path in tmp_path.rglob("*")
-        if path.is_file()
-        and path.parts[len(tmp_path.parts)] not in {"corpus", "state", "out", "log"}
-    ]
-    assert outside == []
 
 
 def test_studies_are_delivered_and_a_server_that_is_down_fails_no_object(daemon, instance):

@@ -53,7 +53,7 @@ _HELP = {
         "Destinations that nothing is sent to but one try from time to time.",
     ),
     "publish_failures_total": ("counter", "Rounds of publishing that failed."),
-    "disk_free_bytes": ("gauge", "Free space where the journals are."),
+    "disk_free_bytes": ("gauge", "Free space where the journals are, or whole objects if that is less."),
     "receivers": ("gauge", "Receiver processes that run."),
     "receiver_restarts_total": ("counter", "Receiver processes that ended unasked."),
 }
@@ -114,9 +114,10 @@ class Summary(NamedTuple):
 class Board:
     """Counts and signs of life, from all threads of the supervisor."""
 
-    def __init__(self, journal: Path, reserve: int) -> None:
+    def __init__(self, journal: Path, reserve: int, files: Path | None = None) -> None:
         self._lock = threading.Lock()
         self._journal = journal
+        self._folders = [journal, *([files] if files else [])]
         self._reserve = reserve
         self._receivers: dict[int, dict[str, int]] = {}
         self._ended: Counter[str] = Counter()
@@ -221,10 +222,10 @@ class Board:
 
     def _free(self) -> int:
         try:
-            disk = os.statvfs(self._journal)
+            disks = [os.statvfs(folder) for folder in self._folders]
         except OSError:
             return 0
-        return disk.f_bavail * disk.f_frsize
+        return min(disk.f_bavail * disk.f_frsize for disk in disks)
 
     def _writable(self) -> bool:
         try:

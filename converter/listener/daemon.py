@@ -59,7 +59,7 @@ class Daemon:
         self._delivery = delivery
         self._say = say
         self._stack = ExitStack()
-        self._board = Board(settings.journal, settings.disk_reserve)
+        self._board = Board(settings.journal, settings.disk_reserve, settings.keep_files)
         self._stopping = threading.Event()
         self._work = Work(settings, request, delivery, self._board, self._stopping)
         self._epoch = 0

@@ -120,7 +120,6 @@ class Writer:
         senders = {one.peer for _, one in batch}
         believed = {name for name in senders if self._authoritative(name)}
         done = self._ledger.ingest(batch, self._clock(), believed)
-        self._place(batch, done.older)
         self.counts.update(done.counts)
         for study, before, after in done.replaced:
             logger.info(
@@ -133,6 +132,7 @@ class Writer:
             if state == "conflict":
                 logger.warning("study %s holds two patients: it is held back", log_name(study))
             self._changed(study, state)
+        self._place(batch, done.older)  # last: where it fails, what is taken in still settles
 
     @staticmethod
     def _place(batch: list[tuple[int, Received]], older: set[tuple[int, int, str]]) -> None:
@@ -146,8 +146,13 @@ class Writer:
                 left.append(one.file)
             else:
                 moved.append((one.file, one.study_instance_uid, one.sop_instance_uid))
-        if moved or left:
-            settle(moved, left)
+        try:
+            if moved or left:
+                settle(moved, left)
+        except OSError as error:
+            raise StoreError(
+                f"Files of whole objects cannot be moved ({error.strerror}): look at the disk of --keep-files."
+            ) from error
 
     def _unpack(self, payload: bytes) -> Received | None:
         try:

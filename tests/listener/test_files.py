@@ -10,11 +10,17 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from test_ledger import one
 from test_receiver import Failing, pixels
 
 from converter.core.ids import study_id
+from converter.errors import StoreError
 from converter.listener import files
+from converter.listener.desk import Desk
 from converter.listener.files import IMPLEMENTATION, Incoming, place_of, purge, settle, sweep
+from converter.listener.journal import Journal
+from converter.listener.record import pack_received
+from converter.listener.writer import Writer
 from tools.dicom_sender import CT, EXPLICIT, Sender, command, pdu, pdv
 
 STUDY = "1.2.3"
@@ -238,6 +244,38 @@ def test_purging_a_study_removes_old_files_and_empty_folders(tmp_path):
     assert purge(tmp_path, STUDY, 1e12) == 2
     assert not place_of(tmp_path, STUDY, "1.2.1").parent.parent.exists()
     assert purge(tmp_path, STUDY, 1e12) == 0
+
+
+def test_when_files_cannot_be_moved_studies_settle_and_the_journal_waits(tmp_path, monkeypatch):
+    told = []
+    ledger = Desk(tmp_path / "listen.db")
+    journal = Journal(tmp_path / "journal" / "r0", 1)
+    received = one(1)
+    received.file = arrived(tmp_path, b"whole", "1.dcm")
+    journal.append(pack_received(received))
+    writer = Writer(ledger, lambda study, state: told.append((study, state)), lambda _: False)
+
+    def broken(*_):
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", broken)
+        for _ in range(2):
+            with pytest.raises(StoreError, match="--keep-files"):
+                writer.ingest([journal.folder])
+    assert told == [(STUDY, "receiving")]
+    assert writer.ingest([journal.folder]) == 1
+    assert place_of(tmp_path, STUDY, received.sop_instance_uid).read_bytes() == b"whole"
+    # what comes late, of an earlier moment, replaces nothing
+    earlier = one(1, stamp=0)
+    earlier.stamp, earlier.file = 0, arrived(tmp_path, b"earlier", "2.dcm")
+    journal.append(pack_received(earlier))
+    assert writer.ingest([journal.folder]) == 1
+    assert place_of(tmp_path, STUDY, received.sop_instance_uid).read_bytes() == b"whole"
+    assert incoming(tmp_path) == []
+    writer.close()
+    journal.close()
+    ledger.close()
 
 
 def test_meta_information_of_odd_lengths_is_padded():

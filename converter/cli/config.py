@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +62,34 @@ def show(config_file: str | None, changed: bool, **_: Any) -> None:
 def check(config_file: str | None, **_: Any) -> None:
     """Read the configuration, the profiles and mappings that it names, and tell all faults; exit 3 if there is one."""
     loaded = configuration(config_file, {})
-    faults = _mapping_faults(loaded)
+    faults = _mapping_faults(loaded) + _missing_files(loaded)
     if faults:
         raise MappingError(faults)
     where = str(loaded.file) if loaded.file else "no configuration file, defaults only"
     click.echo(f"ok: {where}")
+
+
+READ = (
+    "token_file", "password_file", "client_secret_file", "key_file", "certificate", "certificate_key", "ca",
+    "tls_cert", "tls_key", "tls_ca",
+)  # fmt: skip
+"""Keys that name a file which is read."""
+
+
+def _missing_files(loaded: Loaded) -> list[Fault]:
+    """What a configuration names of secrets and certificates and is not there, or may not be read."""
+    config = loaded.config
+    sections = {f"destinations.{name}": held for name, held in config.destinations.items()}
+    found = []
+    for section, held in {"identity": config.identity, "listen": config.listen, **sections}.items():
+        for name in READ:
+            path = getattr(held, name, "")
+            if path and not os.access(path, os.R_OK):
+                key = f"{section}.{name}"
+                why = "may not be read" if Path(path).exists() else "is not there"
+                origin = loaded.origins.get(tuple(key.split(".")), "")
+                found.append(Fault(origin, key, f"{path} {why}"))
+    return found
 
 
 def _mapping_faults(loaded: Loaded) -> list[Fault]:

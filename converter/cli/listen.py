@@ -296,7 +296,7 @@ def listen(state: State, /, config_file: str | None, **given: Any) -> int:
 
 
 def _request(loaded: Loaded, stack: ExitStack) -> Request:
-    from converter.cli.running import _request as request_of
+    from converter.cli.running import request_of
     from converter.core.wanted import assuming
     from converter.sinks import FileSink
 
@@ -342,7 +342,9 @@ def daemon_settings(loaded: Loaded) -> DaemonSettings:
     if any(peer.certificate for peer in peers) and not held.tls_ca:
         raise usage("[listen.peers] binds a title to a certificate: that needs --tls-ca.")
     if held.keep_files and held.success_status == "0xB006":
-        raise usage("success_status 0xB006 says that pixel data is discarded: not with --keep-files.")
+        raise usage(
+            "success_status 0xB006 says that pixel data is discarded: not with --keep-files."
+        )
     policy = Policy(
         ae_title=held.ae_title,
         require_called=held.require_called_aet,

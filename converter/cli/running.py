@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from converter.settings import Config, ConvertSettings
     from converter.sinks import Sink
 
-__all__ = ["flags_of", "judge_of", "merge_options", "options_of", "rules_of", "run_convert"]
+__all__ = [
+    "flags_of",
+    "judge_of",
+    "merge_options",
+    "options_of",
+    "request_of",
+    "rules_of",
+    "run_convert",
+]
 
 logger = logging.getLogger("converter.cli")
 
@@ -83,7 +91,7 @@ def run_convert(state: State, inputs: Sequence[str], loaded: Loaded, given: dict
             delivery = RunDelivery(loaded)
             stack.callback(delivery.close)
             file = place_of(settings.state) if settings.state else state_file("convert.db")
-        request = _request(loaded, named, given, stack, dry_run=dry_run)
+        request = request_of(loaded, named, given, stack, dry_run=dry_run)
         if delivery is not None:
             delivery.share(request.rules)
             request = replace(request, state=file, deliver=delivery)
@@ -142,7 +150,7 @@ def _refuse(
             raise usage(f"--{name.replace('_', '-')} goes with --format {form}.")
 
 
-def _request(
+def request_of(
     loaded: Loaded,
     named: list[str],
     given: dict[str, Any],
@@ -150,6 +158,7 @@ def _request(
     *,
     dry_run: bool,
 ) -> Request:
+    """What a run is asked to do, by the configuration in force."""
     from converter.pipeline import Parts, Request
     from converter.pipeline.engine import Place
     from converter.sources import Filters, look

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from converter.cli.common import usage
 from converter.cli.delivering import Destinations, clock_of, config_for, say
 from converter.config import Loaded
 from converter.delivery.destinations import named, resolve
@@ -45,15 +46,16 @@ def drain(
         parked = sorted(configs.keys() - chosen.keys()) if not to else []
         for name in parked:
             click.echo(f"parked: {name} is in no configuration; its studies are kept", err=True)
+        left = 6 if store.outbox.waiting(parked, 0.0) else 0
         if not chosen:
-            if not quiet:
+            if not quiet and not left:
                 click.echo("nothing is queued", err=True)
-            return 0
+            return left
         with catching_signals(stop := Stop()):
             tally = _send(store, {n: configs[n] for n in chosen}, chosen, loaded, stop)
         if not quiet or tally.waiting or tally.reasons:
             say(tally, path, unconverted=store.outbox.unconverted(list(chosen)))
-        return _code(tally, stop)
+        return _code(tally, stop) or left
     finally:
         store.close()
 
@@ -72,6 +74,9 @@ def _chosen(
     if not to:
         return known
     asked = resolve(to, {**loaded.config.destinations, **known}, allow_http=True)
+    for name in asked.keys() - configs.keys() - loaded.config.destinations.keys():
+        there = ", ".join(sorted(configs)) or "nothing"
+        raise usage(f"--to {name}: nothing was ever queued for it; this state has {there}.")
     return {name: settings for name, settings in known.items() if name in asked}
 
 

@@ -48,16 +48,29 @@ def place(function: Any) -> Any:
 
 
 @contextmanager
-def opened(state: str | None, config_file: str | None) -> Iterator[Desk]:
-    """Open the ledger of the daemon's state file."""
+def _opened(
+    state: str | None, config_file: str | None, *, fresh: bool = False
+) -> Iterator[Desk | None]:
+    """Open the ledger of the daemon's state; ``fresh``: ``None`` where nobody named one and none is kept yet."""
     from converter.listener.desk import Desk
     from converter.store import place_of
 
     loaded = configuration(config_file, {"listen.state": state})
     path = place_of(loaded.config.listen.state or str(state_folder() / "listen.db"))
     if isinstance(path, Path) and not path.is_file():
+        if fresh and not loaded.config.listen.state:
+            yield None
+            return
         raise ConfigurationError(f"there is no state file {path}: name it with --state.")
     with closing(Desk(path)) as ledger:
+        yield ledger
+
+
+@contextmanager
+def opened(state: str | None, config_file: str | None) -> Iterator[Desk]:
+    """Open the ledger of the daemon's state."""
+    with _opened(state, config_file) as ledger:
+        assert ledger is not None
         yield ledger
 
 
@@ -82,7 +95,10 @@ def age(moment: float) -> str:
 @place
 def list_(state: str | None, config_file: str | None, state_is: str | None, **_: Any) -> None:
     """List studies, those that wait for a person first: UID, state, revision, instances, reason, age."""
-    with opened(state, config_file) as ledger:
+    with _opened(state, config_file, fresh=True) as ledger:
+        if ledger is None:
+            click.echo("no state is kept yet, so nothing was received", err=True)
+            return
         table(
             ("study", "state", "revision", "published", "instances", "reason", "age"),
             [

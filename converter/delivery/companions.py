@@ -244,14 +244,15 @@ class Companions:
         """Hold the study where what stands under the id of our Patient is another person."""
         if ours["resourceType"] != "Patient":
             return
-        self.patients[f"Patient/{standing.get('id')}"] = standing
+        names = (f"Patient/{standing.get('id')}",)
+        self.patients[names[0]] = standing
         with_system = [
             i for i in ours.get("identifier") or [] if i.get("system") and i.get("value")
         ]
         if with_system and not carries_identifier(standing, {"identifier": with_system}):
-            self.talk.hold("subject-mismatch")
+            self.talk.hold("subject-mismatch", names)
         if reduce([("1", ours), ("2", {**standing, "id": ours["id"]})]).mismatch:
-            self.talk.hold("patient-mismatch")
+            self.talk.hold("patient-mismatch", names)
 
     # linking
 

@@ -116,3 +116,16 @@ def test_check_tells_faults_of_the_mapping_that_it_names(capsys, tmp_path):
     (tmp_path / "dcm2fhir.toml").write_text('[convert]\nmappings = "mine"\n')
     assert run(["config", "check"]) == 3
     assert "a.toml: ImagingStudy.status: " in capsys.readouterr().err
+
+
+def test_check_tells_files_that_are_not_there(capsys, tmp_path):
+    (tmp_path / "there").write_text("t")
+    (tmp_path / "dcm2fhir.toml").write_text(
+        '[destinations.main]\nurl = "https://a.example"\nauth = "bearer"\ntoken_file = "gone"\nca = "there"\n'
+        '[listen]\ntls_cert = "there"\ntls_key = "lost"\n'
+    )
+    assert run(["config", "check"]) == 3
+    err = capsys.readouterr().err
+    assert "dcm2fhir.toml: destinations.main.token_file: " in err
+    assert "dcm2fhir.toml: listen.tls_key: " in err
+    assert err.count("is not there") == 2

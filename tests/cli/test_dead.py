@@ -97,3 +97,11 @@ def test_without_a_state_there_is_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert run(["dead", "list"]) == 0
     assert "nothing was refused" in capsys.readouterr().err
+
+
+def test_studies_list_says_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert run(["studies", "list"]) == 0
+    assert "nothing was received" in capsys.readouterr().err
+    assert run(["studies", "list", "--state", str(tmp_path / "none.db")]) == 3
+    assert run(["studies", "show", "1.2.3"]) == 3

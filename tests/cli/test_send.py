@@ -193,8 +193,10 @@ def test_a_destination_that_is_gone_is_parked_and_told(stub, folder, capsys):
     (folder / "dcm2fhir.toml").write_text(SITE + named)
     assert run(["convert", "in", "--to", "main", "--deliver-timeout", "0s", "-q"]) == 6
     (folder / "dcm2fhir.toml").write_text(SITE)
-    assert run(["send"]) == 0
+    assert run(["send"]) == 6
     assert "parked: main" in capsys.readouterr().err
+    assert run(["send", "--to", f"{stub.base}/typo"]) == 2
+    assert "nothing was ever queued for it; this state has main" in capsys.readouterr().err
     (folder / "dcm2fhir.toml").write_text(f'{SITE}[destinations.main]\nurl = "{stub.base}"\n')
     assert run(["send", "-q", "--to", "main"]) == 0
     assert len(stub.ids()) == 3

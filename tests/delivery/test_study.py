@@ -331,6 +331,7 @@ class TestPatients:
         given(stub, "Patient/77", other)
         done = send(stub.base, policy=self.lookup)
         assert (done.state, done.reason) == ("held", "patient-mismatch")
+        assert done.refusal.names == ("Patient/77",)
 
     def test_a_merged_patient_holds_the_study(self, stub):
         link = [{"type": "replaced-by", "other": {"reference": "Patient/78"}}]

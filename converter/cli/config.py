@@ -180,6 +180,8 @@ TEMPLATE = """\
 # exclude = []
 # ownership = "merge"                 # merge, replace
 # prune = false
+# engine = ""                         # dask, ray: read on a cluster; empty: on this machine
+# engine_address = ""
 # progress = "auto"                   # auto, never
 
 [delivery]

@@ -117,9 +117,11 @@ def _refuse(
             "Nothing says where the resources go: name a folder with -o OUT, take '-o -' for"
             " standard output, a FHIR server with --to URL, or --dry-run to only look."
         )
+    from converter.store.address import is_url
+
     for option in ("output", "report", "state"):
         value = str(getattr(settings, option) or "")
-        if "://" in value and not value.startswith("postgresql://"):
+        if "://" in value and not (option == "state" and is_url(value)):
             raise usage(
                 f"--{option} names a file or folder of this machine; only what is read may be an address."
             )

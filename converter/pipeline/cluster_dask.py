@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import logging
 import queue
 import uuid
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +44,7 @@ class DaskCluster:
             ) from error
         self._run = uuid.uuid4().hex
         self._count = 0
+        self._fetched: dict[str, concurrent.futures.Future[bytes]] = {}
         self._done: queue.SimpleQueue[Future] = queue.SimpleQueue()
         try:
             self._client.wait_for_workers(1, timeout=WAIT)
@@ -65,7 +69,7 @@ class DaskCluster:
         # logs of the cluster show keys
         key = f"dcm2fhir-{self._run}-{self._count}"
         future = self._client.submit(read_far, job, task, key=key, pure=False)
-        future.add_done_callback(self._done.put)
+        future.add_done_callback(self._fetch)
         return future
 
     def wait(self, handles: Collection[Future]) -> list[Future]:
@@ -79,13 +83,20 @@ class DaskCluster:
 
     def result(self, handle: Future) -> bytes:
         """See `Cluster.result`."""
-        if handle.cancelled() or handle.status == "lost":
-            raise EngineError(LOST)
         try:
-            data: bytes = handle.result(timeout=WAIT)
+            data: bytes = self._fetched.pop(handle.key).result()
         except KilledWorker as error:
             raise WorkerLostError from error
+        except (CancelledError, OSError) as error:
+            raise EngineError(LOST) from error
         return data
+
+    def _fetch(self, future: Future) -> None:
+        """Fetch what is done, beside the others: it may lie with a worker that does not answer."""
+        result = self._client.gather(future, asynchronous=True)
+        fetched = asyncio.run_coroutine_threadsafe(result, self._client.loop.asyncio_loop)
+        self._fetched[future.key] = fetched
+        fetched.add_done_callback(lambda _: self._done.put(future))
 
     def cancel(self, handles: Collection[Future]) -> None:
         """See `Cluster.cancel`."""

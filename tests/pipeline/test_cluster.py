@@ -149,7 +149,7 @@ def on_cluster(cluster, folder, out, state, surroundings, *counts):
 
 
 def test_a_worker_that_is_killed_and_a_run_that_is_killed_cost_nothing(
-    cluster, folder, tmp_path, convert, standing, surroundings
+    cluster, folder, tmp_path, convert, standing, surroundings, postgres
 ):
     convert(folder, out="whole")
     _, _, workers = cluster
@@ -167,7 +167,7 @@ def test_a_worker_that_is_killed_and_a_run_that_is_killed_cost_nothing(
     assert said == f"1 {FILES} {FILES} {{'truncated-header': 1}}\n"
     assert standing("one") == standing("whole")
 
-    state = tmp_path / "state.db"
+    state = postgres.url()
     with on_cluster(cluster, folder, tmp_path / "two", state, surroundings, 60) as process:
         assert process.stdout.readline() == "waiting\n"
         process.kill()
@@ -177,6 +177,24 @@ def test_a_worker_that_is_killed_and_a_run_that_is_killed_cost_nothing(
     assert (code, files) == ("1", str(FILES))
     assert 0 < int(sent) <= FILES - 56
     assert standing("two") == standing("whole")
+
+
+def test_a_run_that_is_asked_to_stop_keeps_what_is_done_and_ends(
+    dask, folder, tmp_path, convert, standing, surroundings
+):
+    convert(folder, out="whole")
+    state = tmp_path / "state.db"
+    with on_cluster(dask, folder, tmp_path / "out", state, surroundings, 20) as process:
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate("\n")
+    code, files, sent, _ = said.split(maxsplit=3)
+    assert code == "130"
+    assert 20 <= int(files) <= int(sent) < FILES
+    with on_cluster(dask, folder, tmp_path / "out", state, surroundings) as process:
+        said, _ = process.communicate()
+    assert int(said.split()[2]) <= FILES - int(files) + 1  # what was cut is read again
+    assert standing("out") == standing("whole")
 
 
 class Pretended:

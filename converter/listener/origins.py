@@ -180,7 +180,8 @@ def remember_again(db: Connection, one: Received) -> None:
         "UPDATE received_origin SET tag_set = ? WHERE study_uid = ? AND sop_uid = ?",
         (one.tag_set, one.study_instance_uid, one.sop_instance_uid),
     )
-    _keep(db, one)
+    if one.kept:
+        _keep(db, one)
 
 
 def issuer_of(db: Connection, peer: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from converter.cli.main import run
 from tests.notes import images, note
+from tests.servers.stub import Stub
 
 
 def convert(source, output, *more):
@@ -100,6 +101,26 @@ def test_a_note_of_another_patient_changes_nothing(tmp_path):
     before = written(output)
     assert convert(note(tmp_path / "b", 1, 2, PatientID="P2"), output) == 1
     assert written(output) == before
+
+
+def test_at_a_server_a_note_of_a_later_run_empties_the_study_and_a_note_alone_begins_none(tmp_path):
+    with Stub() as stub:
+        given = ("-q", "--to", stub.base, "--state", str(tmp_path / "s.db"))
+        report = tmp_path / "report.json"
+        told = ("--report", str(report))
+        only = note(tmp_path / "only", 1, StudyInstanceUID="2.999.7")
+        assert run(["convert", str(only), *given, *told]) == 0
+        assert (stub.ids("Patient"), stub.studies()) == ([], [])
+        assert json.loads(report.read_bytes())["counts"]["held"] == {"rejected": 1}
+        assert run(["convert", str(images(tmp_path / "a", 1, 2)), *given]) == 0
+        assert stub.studies()[0]["numberOfInstances"] == 2
+        assert run(["convert", str(note(tmp_path / "b", 2)), *given]) == 0
+        assert stub.studies()[0]["numberOfInstances"] == 1
+        assert run(["convert", str(note(tmp_path / "c", 1, number=2)), *given, *told]) == 0
+        (left,) = stub.studies()
+        assert (left["status"], "series" in left) == ("cancelled", False)
+        assert run(["convert", str(images(tmp_path / "d", 1, 2)), *given]) == 0
+        assert stub.studies() == [left]
 
 
 def test_bundles_are_made_without_what_is_rejected(tmp_path):

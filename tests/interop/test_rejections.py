@@ -28,6 +28,21 @@ def written(folder):
     return {path.name: path.read_bytes() for path in folder.rglob("*.json")}
 
 
+@pytest.fixture(params=["file", "server"])
+def start(request, daemon, tmp_path):
+    """Start a daemon with its state in a file, and with it on a PostgreSQL server."""
+
+    def make(*options):
+        if request.param == "file":
+            return daemon(*options)
+        url = request.getfixturevalue("postgres").url()
+        running = daemon("--state", url, "--journal", str(tmp_path / "journal"), *options)
+        running.state = url
+        return running
+
+    return make
+
+
 def settled(running, state="published"):
     running.until(lambda: running.metric(f'studies{{state="{state}"}}') == 1)
 
@@ -63,9 +78,9 @@ def test_the_order_in_which_a_note_comes_changes_nothing(daemon, send, tmp_path,
 
 
 def test_a_note_alone_publishes_nothing_and_a_note_over_all_empties_the_study(
-    daemon, send, tmp_path, stub
+    start, send, tmp_path, stub
 ):
-    running = daemon("--to", stub.base, "--profile", "ips", "--patient", "resource")
+    running = start("--to", stub.base, "--profile", "ips", "--patient", "resource")
     send(running, note(tmp_path / "other", 1, StudyInstanceUID="2.999.7"))
     settled(running, "excluded")
     assert not running.resources()
@@ -85,8 +100,8 @@ def test_a_note_alone_publishes_nothing_and_a_note_over_all_empties_the_study(
     running.end()
 
 
-def test_an_excluded_study_is_taken_back_and_comes_back(daemon, send, tmp_path, stub):
-    running = daemon("--to", stub.base)
+def test_an_excluded_study_is_taken_back_and_comes_back(start, send, tmp_path, stub):
+    running = start("--to", stub.base)
     send(running, images(tmp_path / "a", 1, 2))
     running.until(lambda: stub.studies() and listed(stub.studies()[0]))
     settled(running)
@@ -125,11 +140,11 @@ def test_what_came_again_for_another_patient_goes_when_the_study_is_resolved(
 
 
 def test_resolving_to_the_other_patient_replaces_what_was_published_of_the_first(
-    daemon, send, tmp_path, stub
+    start, send, tmp_path, stub
 ):
     config = tmp_path / "dcm2fhir.toml"
     config.write_text('[site.patient]\nsystem = "https://hospital.example/mrn"\n')
-    running = daemon("--to", stub.base, "--config", str(config))
+    running = start("--to", stub.base, "--config", str(config))
     send(running, images(tmp_path / "a", 1, 2))
     running.until(lambda: stub.studies() and listed(stub.studies()[0]))
     settled(running)
@@ -151,8 +166,8 @@ def test_resolving_to_the_other_patient_replaces_what_was_published_of_the_first
     running.end()
 
 
-def test_a_purge_keeps_notes(daemon, send, tmp_path):
-    running = daemon()
+def test_a_purge_keeps_notes(start, send, tmp_path):
+    running = start()
     images(tmp_path / "a", 1, 2)
     send(running, note(tmp_path / "a", 2))
     settled(running)

@@ -248,7 +248,7 @@ class Ledger:
                 _encode(one.header),
             ),
         )
-        alike = origins.remember(db, one, assumed=assumed)
+        alike = origins.remember(db, one, assumed=assumed, again=held is not None)
         if held is None:
             return "new", b""
         return "changed", bytes(held[2]) if alike else b""

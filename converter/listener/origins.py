@@ -159,19 +159,34 @@ def _known_now(db: Connection, peers: Sequence[Peer]) -> None:
                 )
 
 
-def remember(db: Connection, one: Received, *, assumed: bool) -> bool:
-    """Remember who sent an instance, and what is kept of it; whether the copy before was of the same tags."""
+def remember(db: Connection, one: Received, *, assumed: bool, again: bool) -> bool:
+    """Remember who sent an instance, and what is kept of it; whether the copy before was of the same tags.
+
+    Parameters
+    ----------
+    db : Connection
+    one : Received
+    assumed : bool
+        Its issuer is that of its sender.
+    again : bool
+        There is a copy before.
+    """
     key = (one.study_instance_uid, one.sop_instance_uid)
-    before = db.execute(
-        "SELECT tag_set FROM received_origin WHERE study_uid = ? AND sop_uid = ?", key
-    ).fetchone()
+    alike = False
+    if again:
+        before = db.execute(
+            "SELECT tag_set FROM received_origin WHERE study_uid = ? AND sop_uid = ?", key
+        ).fetchone()
+        alike = before is not None and before[0] == one.tag_set
+        db.execute("DELETE FROM received_header WHERE study_uid = ? AND sop_uid = ?", key)
     db.execute(
         "INSERT INTO received_origin VALUES (?, ?, ?, ?, ?) ON CONFLICT (study_uid, sop_uid) DO UPDATE SET "
         "peer = excluded.peer, assumed = excluded.assumed, tag_set = excluded.tag_set",
         (*key, one.peer, int(assumed), one.tag_set),
     )
-    _keep(db, one)
-    return before is not None and before[0] == one.tag_set
+    if one.kept:
+        _keep(db, one)
+    return alike
 
 
 def remember_again(db: Connection, one: Received) -> None:
@@ -186,20 +201,18 @@ def remember_again(db: Connection, one: Received) -> None:
 
 def issuer_of(db: Connection, peer: str) -> str:
     """IssuerOfPatientID that is assumed of a sender."""
+    if not peer:
+        return ""
     row = db.execute("SELECT issuer FROM received_peer WHERE name = ?", (peer,)).fetchone()
-    return str(row[0]) if peer and row is not None else ""
+    return str(row[0]) if row is not None else ""
 
 
 def _keep(db: Connection, one: Received) -> None:
-    key = (one.study_instance_uid, one.sop_instance_uid)
-    if one.kept:
-        db.execute(
-            "INSERT INTO received_header VALUES (?, ?, ?) ON CONFLICT (study_uid, sop_uid) DO UPDATE SET "
-            "kept = excluded.kept",
-            (*key, one.kept),
-        )
-    else:
-        db.execute("DELETE FROM received_header WHERE study_uid = ? AND sop_uid = ?", key)
+    db.execute(
+        "INSERT INTO received_header VALUES (?, ?, ?) ON CONFLICT (study_uid, sop_uid) DO UPDATE SET "
+        "kept = excluded.kept",
+        (one.study_instance_uid, one.sop_instance_uid, one.kept),
+    )
 
 
 def forget(db: Connection, study_uid: str) -> None:

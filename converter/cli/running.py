@@ -71,8 +71,6 @@ def run_convert(state: State, inputs: Sequence[str], loaded: Loaded, given: dict
     from converter.pipeline import run
     from converter.pipeline.pool import collect_seldom
 
-    collect_seldom()
-
     named = list(inputs)
     if given.get("retry_from"):
         from converter.retry import retry_inputs
@@ -95,6 +93,7 @@ def run_convert(state: State, inputs: Sequence[str], loaded: Loaded, given: dict
         if delivery is not None:
             delivery.share(request.rules)
             request = replace(request, state=file, deliver=delivery)
+        collect_seldom()  # what the mapping and the check are made of stays to the end
         _announce(loaded, request)
         progress = progress_for(
             settings.progress, quiet=state.quiet or loaded.config.log.format == "json"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
@@ -19,12 +18,11 @@ Key: TypeAlias = tuple[bytes | None, ...]
 
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 
-MEMO = 20_000
+MEMO = 4096
 """Outcomes remembered per rule."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a rule yields for one key."""
 
     value: Any = None
@@ -34,8 +32,7 @@ class Outcome:
     code_row: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Agreed:
+class Agreed(NamedTuple):
     """What many objects agree on."""
 
     value: Any
@@ -216,6 +213,13 @@ def _united(
     issues: list[Issue],
     settle: Callable[[list[Any]], list[Any]] | None,
 ) -> Agreed:
+    outcomes = list(outcomes)
+    if len(outcomes) == 1:
+        [(key, outcome)] = outcomes
+        value = outcome.value
+        if value.__class__ is list and len(value) == 1:
+            values = settle(list(value)) if settle else list(value)
+            return Agreed(values, issues, outcome.keyword, outcome.code_row, key)
     found: dict[bytes, tuple[Any, Outcome, Key]] = {}
     for key, outcome in outcomes:
         value = outcome.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ __all__ = ["Level", "Node", "Rule", "RuleSet", "Source"]
 Level: TypeAlias = Literal["study", "series", "instance"]
 
 
+@lru_cache(maxsize=4096)
+def _last(keyword: str) -> str:
+    return keyword.rpartition(".")[2]
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One DICOM attribute that a rule reads, dotted into sequences."""
@@ -31,7 +37,7 @@ class Source:
     @property
     def last(self) -> str:
         """Keyword of the last attribute."""
-        return self.keyword.rpartition(".")[2]
+        return _last(self.keyword)
 
 
 @dataclass(frozen=True, slots=True)

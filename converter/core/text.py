@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from converter.core.header import SPECIFIC_CHARACTER_SET
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["MISSING", "Charset", "Decoded", "charset_of", "charsets", "clean", "decode_text"]
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """Text, and the codes of what was wrong with its bytes."""
 
     text: str
@@ -41,6 +40,10 @@ class Charset:
     """Initial set of the bytes from 0xA0 on; empty: none."""
     declared: frozenset[str] = frozenset()
     """Sets that escape sequences may call."""
+
+    def __hash__(self) -> int:
+        """Of one part: there are few, and each is looked up for every text."""
+        return hash(self.g1)
 
 
 _SINGLE: Final = {

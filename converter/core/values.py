@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from converter.core.text import MISSING, Charset, clean, decode_text
 
@@ -26,8 +26,7 @@ class Parsed(Generic[T]):
     findings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Strings:
+class Strings(NamedTuple):
     """The values of one attribute."""
 
     values: list[str]
@@ -70,6 +69,15 @@ def strings(
     """
     if not value:
         return Strings([])
+    if (
+        value.isascii()
+        and (charset.g0 == "ascii" or vr not in _TEXT)
+        and (b"\\" not in value or vr in _SINGLE)
+    ):
+        # nearly always so: one value without anything to decode or to take out
+        text = value.decode("ascii").strip(" \0")
+        if text and text.isprintable():
+            return Strings([text])
     findings: dict[str, None] = {}
     if vr in _TEXT:
         decoded = decode_text(value.rstrip(b" \0"), charset, vr=vr, default=default)

@@ -102,6 +102,7 @@ def transform(
     return register
 
 
+_issue = lru_cache(maxsize=1024)(Issue)
 _items = lru_cache(maxsize=256)(items)
 """Several rules read one sequence; nobody changes what it gives."""
 
@@ -263,7 +264,7 @@ class Call:
     ) -> None:
         """Note a finding about the rule's element; never with a value in it."""
         written = keyword or (self.source.keyword if self.source else self.keyword)
-        self.issues.append(Issue(severity, code, self.rule.element, written, message))
+        self.issues.append(_issue(severity, code, self.rule.element, written, message))
 
     def found(self, codes: tuple[str, ...], keyword: str) -> None:
         """Note what decoding found."""

@@ -7,7 +7,8 @@ the folder's lock), only one reads and deletes. A segment gets its name when the
 a higher number says that nothing more comes.
 
 Records that come while a sync runs are written together by the first of those who wait: one write and one sync
-for all of them, and nobody is woken who is not told something.
+for all of them, and nobody is woken who is not told something. Those who had their answer a moment ago are
+waited for, a sync's time at most: one sync for all is better than two for a half each.
 
 After a failed write or sync the kernel may have thrown the pages away and call the next sync a success. So a
 segment that failed once is closed for good, and whoever waited for it is told; the next record opens a new one.
@@ -23,9 +24,11 @@ import struct
 import time
 from contextlib import suppress
 from pathlib import Path
-from threading import Condition, Lock
+from threading import Condition
 from typing import Protocol
 from zlib import crc32
+
+from converter.listener.segment import HEADER, Segment, Waiter
 
 __all__ = [
     "HEADER",
@@ -45,9 +48,10 @@ RETRY = 0.5
 """Seconds after a failure in which no new segment is tried: a full disk is not asked once an image."""
 HEAL = 2.0
 """Seconds after which one is tried although nobody sends."""
+PATIENCE = 0.002
+"""Seconds that a sync waits at most for records that may come; never longer than the last sync took."""
 _MAGIC = b"D2FJ\x01\0\0\0"
 _HEADER = struct.Struct("<8sQ")
-HEADER = _HEADER.size
 _RECORD = struct.Struct("<II")
 _NAME = re.compile(r"([0-9]{10})\.journal")
 _ZEROS = bytes(1 << 20)
@@ -97,44 +101,6 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-class _Waiter:
-    """Somebody whose record waits for a sync that another makes."""
-
-    __slots__ = ("leads", "lock", "synced")
-
-    def __init__(self) -> None:
-        self.lock = Lock()
-        self.lock.acquire()
-        self.synced = False
-        self.leads = False
-
-    def tell(self, *, synced: bool = False, leads: bool = False) -> None:
-        """Wake it: its record is durable, or not, or it is its turn to sync."""
-        self.synced, self.leads = synced, leads
-        self.lock.release()
-
-
-class _Segment:
-    __slots__ = ("descriptor", "end", "number", "pending", "size", "syncing", "waiting", "written")
-
-    def __init__(self, number: int, descriptor: int, size: int) -> None:
-        self.number = number
-        self.descriptor = descriptor
-        self.size = size
-        self.end = self.written = HEADER
-        self.pending: list[bytes] = []
-        """Records that are not written yet: they take the place from ``written`` to ``end``."""
-        self.syncing = False
-        """Whether somebody writes and syncs, or was told to."""
-        self.waiting: list[_Waiter] = []
-        """Whose records are pending, the one that syncs left out."""
-
-    def release(self) -> None:
-        descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-
 class Journal:
     """The appending end.
 
@@ -168,8 +134,11 @@ class Journal:
         self._size = segment_size
         self._system: System = system or _Real()
         self._changed = Condition()
-        self._segment: _Segment | None = None
+        self._segment: Segment | None = None
         self._retry_at = 0.0
+        self._expected = 0
+        """Records that may come before the next sync: as many as were in the last, and came since."""
+        self._patience = 0.0
         self.failing = False
         """Whether the last thing that was tried failed: what comes next may well be refused."""
         self.records = 0
@@ -200,10 +169,12 @@ class Journal:
             segment = self._room(len(record))
             segment.pending.append(record)
             segment.end += len(record)
+            if len(segment.pending) == self._expected:
+                self._changed.notify_all()
             if not segment.syncing:
                 self._sync(segment)
                 return
-            waiter = _Waiter()
+            waiter = Waiter()
             segment.waiting.append(waiter)
         waiter.lock.acquire()  # until it is told
         if waiter.leads:
@@ -212,14 +183,18 @@ class Journal:
         elif not waiter.synced:
             raise JournalError("The journal was not brought to the disk.")
 
-    def _sync(self, segment: _Segment) -> None:
+    def _sync(self, segment: Segment) -> None:
         """Bring all that is pending to the disk; then it is the turn of the first of those that came since."""
         segment.syncing = True
+        if len(segment.pending) < self._expected:
+            # Those who were told a moment ago bring their next one at once, or never: one sync for all is worth a wait.
+            self._changed.wait_for(lambda: len(segment.pending) >= self._expected, self._patience)
         at, segment.written = segment.written, segment.end
         records, segment.pending = segment.pending, []
         covered, segment.waiting = segment.waiting, []
         failure: BaseException | None = None
         self._changed.release()
+        began = time.monotonic()
         try:
             data = b"".join(records)
             if self._system.write(segment.descriptor, data, at) != len(data):
@@ -242,6 +217,8 @@ class Journal:
                 self._fail(segment)
                 covered += segment.waiting
                 segment.waiting = []
+            self._expected = len(records) + len(segment.waiting)
+            self._patience = min(time.monotonic() - began, PATIENCE)
             for waiter in covered:
                 waiter.tell(synced=failure is None)
             if segment.waiting:
@@ -250,7 +227,7 @@ class Journal:
                 segment.syncing = False
                 self._changed.notify_all()
 
-    def _room(self, size: int) -> _Segment:
+    def _room(self, size: int) -> Segment:
         while (segment := self._segment) is not None:
             if segment.end + size <= segment.size:
                 return segment
@@ -264,7 +241,7 @@ class Journal:
         self._segment = self._open(max(self._size, HEADER + size))
         return self._segment
 
-    def _open(self, size: int) -> _Segment:
+    def _open(self, size: int) -> Segment:
         name = f"{self._next:010d}.journal"
         path = self.folder / (name + ".new")
         descriptor = -1
@@ -290,7 +267,7 @@ class Journal:
             raise JournalError("No new segment of the journal can be made.") from error
         self._next += 1
         self.failing = False
-        return _Segment(self._next - 1, descriptor, size)
+        return Segment(self._next - 1, descriptor, size)
 
     def _write_all(self, descriptor: int, data: bytes, offset: int) -> int:
         done = 0
@@ -301,7 +278,7 @@ class Journal:
             done += count
         return done
 
-    def _fail(self, segment: _Segment) -> None:
+    def _fail(self, segment: Segment) -> None:
         """Close a segment for good; its number is used up, so that its reader knows that it is finished."""
         self.failures += 1
         self.failing = True

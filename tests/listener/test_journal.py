@@ -251,6 +251,33 @@ def test_all_that_wait_share_one_write_and_one_sync(folder):
     assert len(payloads(folder)) == 10
 
 
+def test_who_was_told_is_waited_for_a_moment_so_that_one_sync_does_for_all(folder, monkeypatch):
+    monkeypatch.setattr("converter.listener.journal.PATIENCE", 1.0)
+    disk = Disk()
+    plain = disk.datasync
+
+    def slow(descriptor):
+        threading.Event().wait(0.03)
+        plain(descriptor)
+
+    disk.datasync = slow
+    journal = Journal(folder, 1, system=disk)
+
+    def send():
+        for _ in range(15):
+            journal.append(b"one of many")
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert journal.records == 60
+    assert journal.syncs < 60 * 0.4  # a half where each waits for the sync after the next
+    journal.close()
+    assert len(payloads(folder)) == 60
+
+
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
 def test_after_a_failed_sync_nothing_goes_through_that_file_again(folder, code, monkeypatch):
     monkeypatch.setattr("converter.listener.journal.RETRY", 0.0)

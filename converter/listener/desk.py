@@ -140,6 +140,14 @@ class Desk(Ledger):
                 self._again(db, study_uid, now)
         return bool(found)
 
+    def to_republish(self) -> list[str]:
+        """Published studies, and those that notes emptied: whether these count may have changed."""
+        rows = self.all(
+            "SELECT study_uid FROM received_study WHERE state = 'published' OR "
+            "(state = 'excluded' AND reason = 'rejected') ORDER BY study_uid"
+        )
+        return [row[0] for row in rows]
+
     def republish(self, study_uid: str, now: float) -> bool:
         """Have a study published again as it is."""
         with self.database.transaction() as db:
@@ -167,14 +175,6 @@ class Desk(Ledger):
                     (before,),
                 )
             ]
-    def to_republish(self) -> list[str]:
-        """Published studies, and those that notes emptied: whether these count may have changed."""
-        rows = self.all(
-            "SELECT study_uid FROM received_study WHERE state = 'published' OR "
-            "(state = 'excluded' AND reason = 'rejected') ORDER BY study_uid"
-        )
-        return [row[0] for row in rows]
-
             studies = instances = 0
             for uid in uids:
                 rows = db.execute(

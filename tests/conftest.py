@@ -20,7 +20,7 @@ def _no_settings_of_this_machine(monkeypatch, tmp_path_factory):
 @pytest.fixture(scope="session")
 def postgres():
     """A PostgreSQL server; ``postgres.url()`` is a new schema in it."""
-    running = server()
+    running = server(tcp=True)
     yield running
     running.close()
 

@@ -12,7 +12,7 @@ from converter.delivery.job import Policy
 from converter.delivery.rendering import StoreRenderer
 from converter.delivery.sender import Sender, Timing
 from converter.delivery.target import Target
-from converter.store import Converted, open_beside, open_kept
+from converter.store import Converted, open_beside, open_kept, place_of
 from tests.delivery.made import client, patient, series, study
 from tests.servers.stub import Stub
 
@@ -85,9 +85,12 @@ class Box:
         return [state for _, _, state, _ in self.outbox.states([base])]
 
 
-@pytest.fixture
-def box(tmp_path):
-    made = Box(tmp_path / "state.db")
+@pytest.fixture(params=["file", "server"])
+def box(request, tmp_path):
+    if request.param == "file":
+        made = Box(tmp_path / "state.db")
+    else:
+        made = Box(place_of(request.getfixturevalue("postgres").url()))
     yield made
     for speaker in made.clients:
         speaker.close()

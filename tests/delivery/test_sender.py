@@ -83,8 +83,8 @@ def test_a_server_that_is_away_for_72_hours_costs_nothing(box):
     stub = Stub().start(quiet_port())
     stub.stop()
     clock = Clock(scale=72 * HOUR / 6)
+    uids = box.fill(100, stub.base, now=clock.now())
     began = clock.now()
-    uids = box.fill(100, stub.base, now=began)
     patient = Timing(lease=1e9)  # a second is twelve hours here
     sender = box.sender(stub.base, clock=clock, timing=patient)
     tried, waits = [], []

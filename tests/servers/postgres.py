@@ -40,14 +40,19 @@ def free_port():
 
 
 class Postgres:
-    """One server, which a test may stop and start again."""
+    """One server, which a test may stop and start again.
 
-    def __init__(self):
+    It listens on a socket file; with ``tcp`` on loopback too (and is then not to be started again: somebody else
+    may have the port by then).
+    """
+
+    def __init__(self, *, tcp=False):
         self._bin = programs()
         self._number = 0
         self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
         self.data = self.folder / "data"
-        self.port = free_port()
+        self._tcp = tcp
+        self.port = 5432
         self.process = None
         self._as = {}
         if os.getuid() == 0:  # which PostgreSQL refuses
@@ -62,7 +67,15 @@ class Postgres:
             "--auth-host=scram-sha-256", "--pwfile", str(self.folder / "secret"),
             "-E", "UTF8", "--locale=C", "--no-sync",
         )  # fmt: skip
-        self.start()
+        for attempt in range(5):
+            self.port = free_port() if tcp else self.port
+            try:
+                self.start()
+            except AssertionError:
+                if not tcp or attempt == 4:
+                    raise
+            else:
+                break
 
     def _run(self, program, *arguments):
         done = subprocess.run(
@@ -76,7 +89,7 @@ class Postgres:
             self.process = subprocess.Popen(
                 [
                     str(self._bin / "postgres"), "-D", str(self.data), "-k", str(self.folder),
-                    "-h", "127.0.0.1", "-p", str(self.port), "-c", "max_connections=60",
+                    "-h", "127.0.0.1" if self._tcp else "", "-p", str(self.port), "-c", "max_connections=60",
                     "-c", "shared_buffers=32MB",
                 ],
                 stdout=log, stderr=log, cwd=self.folder, **self._as,
@@ -116,14 +129,14 @@ class Postgres:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def server():
+def server(*, tcp=False):
     """Start one; a missing server fails on CI, and skips elsewhere."""
     import pytest
 
     try:
         import psycopg  # noqa: F401
 
-        return Postgres()
+        return Postgres(tcp=tcp)
     except (MissingError, ImportError) as error:
         if os.environ.get("CI"):
             raise

@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_OPTIONS ?= -n 2
 
-.PHONY: demo test lint docs benchmarks fuzz clean
+.PHONY: demo test lint docs benchmarks fuzz soak nightly clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
@@ -35,6 +35,16 @@ SECONDS_OF_FUZZING ?= 600
 fuzz: $(VENV)/.tested  # nightly; SECONDS_OF_FUZZING=60 beside a change of the reader
 	-$(BIN)/python -m pip install -q 'atheris>=3,<4'
 	$(BIN)/python -m tests.fuzz.fuzz_reading $(SECONDS_OF_FUZZING)
+
+NIGHTLY := DCM2FHIR_TEST_NIGHTLY=1 DCM2FHIR_TEST_FIGURES=docs/reliability.json $(BIN)/python -m pytest -n 0 -p no:randomly
+soak: $(VENV)/.tested  # DCM2FHIR_TEST_SOAK_STUDIES=100 for a short one
+	$(NIGHTLY) tests/reliability/test_soak.py
+	$(BIN)/python -m tools.build_reliability
+
+nightly: $(VENV)/.tested  # an hour: 200 kills and crash images, soak, fuzzing; figures into docs/reliability.md
+	$(NIGHTLY) -m nightly
+	$(BIN)/python -m tools.build_reliability
+	$(MAKE) fuzz
 
 clean:
 	rm -rf $(VENV) demo-out dist

@@ -230,6 +230,17 @@ def test_numbers_without_the_token_name_nobody(tmp_path, state):
         assert "SECRETAE" in ask(port, f"/study?uid={CANARY}")[2]
 
 
+def test_the_overview_says_why_it_is_not_ready(tmp_path, state):
+    with serving(tmp_path, state) as (port, board):
+        assert "Ready: it listens" in ask(port, "/", token=None)[2]
+        board.bound = False
+        board.beat("writer", "the study store cannot be written")
+        text = ask(port, "/", token=None)[2]
+    assert "Not ready" in text
+    assert "not-listening" in text
+    assert "writer: the study store cannot be written" in text
+
+
 # the token
 
 

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 
-from tests.servers.stub import Stub
+from tests.servers.stub import Fault, Stub
 from tools.dicom_sender import Sender
 
 SCALE = 60
@@ -80,3 +80,16 @@ def test_a_slow_long_study_appears_by_its_cap_and_is_whole_soon_after_its_end(da
     assert time.monotonic() - last <= 1 + 5
     assert 0 < seen <= 15 + 2
     running.end()
+
+
+def test_what_a_killed_daemon_was_sending_is_sent_at_once_by_the_next(daemon, instance):
+    """Its lease would run for ten minutes; but nobody else has its state."""
+    with Stub(lambda asked: Fault(delay=60) if asked.method == "PUT" else None) as server:
+        running = daemon("--to", server.base)
+        send(running, instance("1.2.3"))
+        running.until(lambda: server.requests("PUT"))
+        running.kill()
+        server.fault = lambda _asked: None
+        again = daemon("--to", server.base)
+        again.until(server.studies)
+        again.end()

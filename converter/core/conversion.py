@@ -36,7 +36,7 @@ class Conversion:
     series: int = 0
     instances: int = 0
     tombstones: tuple[str, ...] = ()
-    """UIDs to take from what stands elsewhere of the study (`converter.core.rejection`)."""
+    """What to take from what stands elsewhere of the study (`converter.core.merge.unite`)."""
     withdrawn: str = ""
     """Why nothing is listed any more, a reason code; the resource then only takes back what was published."""
 

@@ -15,7 +15,7 @@ from converter.core.subject import Mismatch, reconcile
 from converter.core.union import count, in_order, modalities, unite_list, unite_series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 
 __all__ = ["SHARED", "Mismatch", "study_uid", "unite"]
 
@@ -43,7 +43,7 @@ def unite(
     ours: Json,
     ownership: Literal["merge", "replace"] = "merge",
     *,
-    tombstones: Container[str] = (),
+    tombstones: Collection[str] = (),
     acquisition: Container[str] = (),
     written: Container[str] = (),
     our_profiles: Container[str] = (),
@@ -59,9 +59,9 @@ def unite(
         Neither is changed.
     ownership : {"merge", "replace"}
         ``replace``: series, instances and the elements that we own come from ours alone.
-    tombstones : container of str
-        SOP Instance UIDs that were removed on purpose, and Series Instance UIDs that then have none of ours
-        left (such a series goes unless it lists others); nothing else removes an instance.
+    tombstones : collection of str
+        SOP Instance UIDs that were removed on purpose, and ``uid:number`` of series that so many were removed of
+        and none is left in (it goes where it only counts, and no more than these); nothing else removes an instance.
     acquisition : container of str
         DICOM codes of acquisition modalities (CID 29), for ``ImagingStudy.modality``.
     written : container of str

@@ -6,6 +6,7 @@ and for copies of them that come later: IOCM gives whatever takes a rejected ins
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,9 @@ _STUDY, _SERIES = _tag("StudyInstanceUID"), _tag("ReferencedSeriesSequence")
 _SOPS, _SOP = _tag("ReferencedSOPSequence"), _tag("ReferencedSOPInstanceUID")
 
 
+_UID = re.compile(r"[0-9.]{1,64}")
+
+
 def _text(value: bytes | None) -> str:
     return (value or b"").strip(b" \0").decode("ascii", "replace")
 
@@ -101,7 +105,7 @@ class Rejections:
     live: Study
     """Without what is rejected and without the notes that say so; may be empty."""
     tombstones: tuple[str, ...] = ()
-    """UIDs that stand for nothing any more wherever the study was published: instances, notes, emptied series."""
+    """What is to go wherever the study was published (`converter.core.merge.unite`): instances, notes, emptied series."""
     issues: list[Issue] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     """Those that are applied, by UID."""
@@ -143,10 +147,11 @@ def _note(study_uid: str, title: str, instance: Instance) -> Note:
     elsewhere = 0
     for evidence in items(instance.get(_EVIDENCE)):
         sops = {
-            _text(sop.get(_SOP))
+            uid
             for series in items(evidence.get(_SERIES))
             for sop in items(series.get(_SOPS))
-        } - {""}
+            if _UID.fullmatch(uid := _text(sop.get(_SOP)))
+        }
         if _text(evidence.get(_STUDY)) == study_uid:
             named |= sops
         else:
@@ -182,7 +187,7 @@ def reject(study: Study, settings: RejectionSettings) -> Rejections:
         if kept:
             live.series.append(Series(series.uid, kept))
         else:
-            gone.add(series.uid)
+            gone.add(f"{series.uid}:{len(series.instances)}")
     made.tombstones = tuple(sorted({*gone, *made.by, *sorted(absent)[:MOST]}))
     made.issues = _issues(notes, made.by)
     return made

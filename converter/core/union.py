@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Collection, Container, Iterable, Mapping
 
 __all__ = ["count", "in_order", "modalities", "unite_list", "unite_series"]
 
@@ -79,11 +79,14 @@ def _remaining(item: Json, listed: Container[str]) -> int:
 
 
 def unite_series(
-    theirs: list[Json], mine: list[Json], tombstones: Container[str]
+    theirs: list[Json], mine: list[Json], tombstones: Collection[str]
 ) -> tuple[list[Json], dict[str, set[str]]]:
     """Series of both by UID, sorted, and the instances that each of them lists."""
     standing, ours = _by_uid(theirs), _by_uid(mine)
     home = {i["uid"]: uid for uid, item in ours.items() for i in item.get("instance") or []}
+    emptied = {
+        uid: int(count) for uid, colon, count in (one.partition(":") for one in tombstones) if colon
+    }
     united: list[Json] = []
     listed: dict[str, set[str]] = {}
     for uid in sorted(standing.keys() | ours.keys()):
@@ -97,8 +100,8 @@ def unite_series(
                     continue
                 held = instances.get(sop)
                 instances[sop] = instance if held is None else _instance(held, instance)
-        if uid in tombstones and uid not in ours and not instances:
-            continue  # what it counts without listing was ours
+        if uid not in ours and not instances and emptied.get(uid, -1) >= _stated(standing[uid]):
+            continue  # what it counts without listing is all that was removed
         number = max(len(instances), *(_remaining(view, instances) for view in views))
         if number == 0 and any(view.get("instance") for view in views):
             continue

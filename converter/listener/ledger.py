@@ -115,7 +115,7 @@ def study_blocks(db: Connection, study_uid: str, tags: TagSet | None = None) -> 
 
 
 def removed(db: Connection, study_uid: str) -> tuple[bool, set[str]]:
-    """Whether an operator excluded a study, and the UIDs in it that are not live: of instances, of series they fill."""
+    """Whether an operator excluded a study, and what is not live in it, as `converter.core.merge.unite` takes it."""
     rows = db.execute(
         f"SELECT i.sop_uid, i.series_uid, s.excluded, CASE WHEN {LIVE} THEN 1 ELSE 0 END "  # noqa: S608
         "FROM received_instance i JOIN received_study s ON s.study_uid = i.study_uid "
@@ -123,9 +123,10 @@ def removed(db: Connection, study_uid: str) -> tuple[bool, set[str]]:
         (study_uid,),
     ).fetchall()
     excluded = any(row[2] for row in rows)
-    live = set() if excluded else {row[1] for row in rows if row[3]}
-    gone = {uid for row in rows if excluded or not row[3] for uid in row[:2]}
-    return excluded, gone - live
+    live = {row[1] for row in rows if row[3] and not excluded}
+    gone = {row[0] for row in rows if excluded or not row[3]}
+    emptied = Counter(row[1] for row in rows if row[1] not in live)
+    return excluded, gone | {f"{uid}:{count}" for uid, count in emptied.items()}
 
 
 class Ledger:

@@ -133,7 +133,7 @@ def test_tombstones_alone_remove_and_counts_follow():
 
 def test_tombstone_of_a_series_removes_it_where_nothing_is_listed_of_others():
     ours = study({"1": ("1",)})
-    gone = {f"{UID}.2", f"{UID}.0.4", f"{UID}.0.5"}
+    gone = {f"{UID}.2:2", f"{UID}.0.4", f"{UID}.0.5"}
     assert merge(study(), ours, tombstones=gone) == study({"1": ("1", "2", "3"), "3": ("6",)})
     standing = study()
     for series in standing["series"]:
@@ -141,10 +141,12 @@ def test_tombstone_of_a_series_removes_it_where_nothing_is_listed_of_others():
     merged = merge(standing, ours, tombstones=gone)
     assert [series["uid"] for series in merged["series"]] == [f"{UID}.1", f"{UID}.3"]
     assert merged["numberOfInstances"] == 4
+    fewer = merge(standing, ours, tombstones={f"{UID}.2:1", f"{UID}.0.4"})
+    assert fewer["numberOfInstances"] == 6, "of what it counts we know not all"
 
 
 def test_tombstone_of_a_series_leaves_what_others_list_in_it():
-    merged = merge(study(), study({"1": ("1",)}), tombstones={f"{UID}.2", f"{UID}.0.4"})
+    merged = merge(study(), study({"1": ("1",)}), tombstones={f"{UID}.2:1", f"{UID}.0.4"})
     assert merged == study({"1": ("1", "2", "3"), "2": ("5",), "3": ("6",)})
 
 
@@ -157,7 +159,7 @@ def test_withdrawn_study_shows_no_instance_and_says_that_it_is_cancelled():
 
 def test_withdrawn_study_keeps_what_others_added_and_its_status():
     ours = withdraw(study({"1": ("1",)}))
-    merged = merge(study(), ours, tombstones={f"{UID}.0.1", f"{UID}.1"})
+    merged = merge(study(), ours, tombstones={f"{UID}.0.1", f"{UID}.1:1"})
     assert merged == study({"1": ("2", "3"), "2": ("4", "5"), "3": ("6",)})
 
 

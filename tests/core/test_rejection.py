@@ -83,7 +83,7 @@ def codes(made):
 def test_each_title_rejects_and_says_why(title):
     made = reject(study([note(evidence("1.2.3.1.2"), title=title)]), APPLY)
     assert live(made) == ["1.2.3.1.1", "1.2.3.1.3"]
-    assert made.tombstones == ("1.2.3.1.2", "1.2.3.9", "1.2.3.9.1")
+    assert made.tombstones == ("1.2.3.1.2", "1.2.3.9.1", "1.2.3.9:1")
     assert codes(made) == sorted([f"rejected-{TITLES[title]}", "rejection-note"])
 
 
@@ -139,11 +139,13 @@ def test_an_instance_that_several_notes_reject_counts_once_under_the_gravest_rea
 def test_a_note_speaks_of_its_own_study_alone():
     made = reject(study([note(evidence("1.2.3.1.1", study="1.2.4"))]), APPLY)
     assert live(made) == ["1.2.3.1.1", "1.2.3.1.2", "1.2.3.1.3"]
-    assert made.tombstones == ("1.2.3.9", "1.2.3.9.1")
+    assert made.tombstones == ("1.2.3.9.1", "1.2.3.9:1")
     assert codes(made) == ["rejection-elsewhere", "rejection-note"]
 
 
-@pytest.mark.parametrize("items", [(), ({},), ({0x0020000D: STUDY.encode()},), (evidence(""),)])
+@pytest.mark.parametrize(
+    "items", [(), ({},), ({0x0020000D: STUDY.encode()},), (evidence("", "x:1", "1" * 65),)]
+)
 def test_a_note_that_names_nothing_rejects_nothing_and_is_no_content(items):
     made = reject(study([note(*items)]), APPLY)
     assert live(made) == ["1.2.3.1.1", "1.2.3.1.2", "1.2.3.1.3"]
@@ -181,7 +183,7 @@ def test_a_study_of_which_nothing_is_left_says_who_it_is_of_and_no_more():
         "resourceType", "id", "text", "identifier", "status", "subject", "numberOfSeries", "numberOfInstances",
     }  # fmt: skip
     assert [one["resourceType"] for one in made.companions] == ["Patient"]
-    assert {"1.2.3.1", "1.2.3.1.1", "1.2.3.9", "1.2.3.9.1"} == set(made.tombstones)
+    assert {"1.2.3.1:1", "1.2.3.1.1", "1.2.3.9:1", "1.2.3.9.1"} == set(made.tombstones)
 
 
 def test_a_study_in_conflict_is_not_put_right_by_a_note():

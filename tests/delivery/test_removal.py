@@ -41,7 +41,7 @@ def test_a_tombstone_for_what_another_writer_added_goes_out_though_our_part_is_a
 
 def test_a_withdrawn_study_shows_none_of_our_instances(stub):
     first = send(stub.base)
-    gone = frozenset({"1.2.3.1", "1.2.3.1.1", "1.2.3.1.2"})
+    gone = frozenset({"1.2.3.1:2", "1.2.3.1.1", "1.2.3.1.2"})
     done = send(stub.base, withdraw(study()), held=first, tombstones=gone, withdrawn=True)
     held = only(stub)
     assert (done.state, done.wrote) == ("delivered", True)
@@ -60,7 +60,7 @@ def test_a_withdrawn_study_shows_none_of_our_instances(stub):
 def test_a_withdrawn_study_keeps_what_others_added(stub):
     given(stub, study(series(2, 8), note=[{"text": "theirs"}]))
     first = send(stub.base)
-    gone = frozenset({"1.2.3.1", "1.2.3.1.1", "1.2.3.1.2"})
+    gone = frozenset({"1.2.3.1:2", "1.2.3.1.1", "1.2.3.1.2"})
     send(stub.base, withdraw(study()), held=first, tombstones=gone, withdrawn=True)
     held = only(stub)
     assert instances(held) == ["1.2.3.2.8"]

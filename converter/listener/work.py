@@ -124,7 +124,7 @@ class Work:
                     if not writer.behind:
                         self._board.journal_empty = time.monotonic()
                     if time.monotonic() >= next_totals or last:
-                        next_totals = time.monotonic() + 1.0
+                        next_totals = time.monotonic() + (1.0 if self._hosts is None else 5.0)
                         self._board.set_totals(writer.counts, ledger.counts())
                         self._board.oldest = ledger.oldest_unpublished()
                     if time.monotonic() >= next_look:

@@ -38,6 +38,8 @@ BUCKETS = 512
 """Advisory locks of studies: a transaction may touch more studies than the server has locks."""
 DAEMON, RUN, ROUND = range(BUCKETS, BUCKETS + 3)
 """Advisory locks beside those of studies."""
+HANGS = "2min"
+"""After which a host that holds `ROUND` and asks for nothing loses it with its connection."""
 
 
 @lru_cache(maxsize=1024)
@@ -143,7 +145,16 @@ class PostgresDatabase(Database):
     def alone(self) -> Iterator[None]:
         """See `Database.alone`."""
         with self.guard(), alone(self._raw, self._key, ROUND):
-            yield
+            # a host that hangs in here would keep all others from publishing
+            if self._raw.info.server_version < 140000:
+                yield
+                return
+            self._raw.execute(f"SET idle_session_timeout = '{HANGS}'")
+            try:
+                yield
+            finally:
+                with suppress(self._psycopg.Error):
+                    self._raw.execute("RESET idle_session_timeout")
 
     def _take_role(self) -> None:
         """Daemons may share a schema with daemons, and runs with runs."""

@@ -341,3 +341,24 @@ def test_a_server_that_comes_back_takes_up_where_it_was():
         store.close()
     finally:
         database.close()
+
+
+def test_one_at_a_time_makes_what_spans_studies(url):
+    first, second = (open_database(place_of(url)) for _ in range(2))
+    order = []
+
+    def other():
+        with second.alone():
+            order.append("second")
+
+    with first.alone():
+        assert first.rows("SHOW idle_session_timeout") == [("2min",)]
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(0.3)
+        order.append("first")
+    thread.join(30)
+    assert order == ["first", "second"]
+    assert first.rows("SHOW idle_session_timeout") == [("0",)]
+    first.close()
+    second.close()

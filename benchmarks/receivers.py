@@ -21,6 +21,8 @@ __all__ = ["DURABLE", "NULL", "ORTHANC", "RECEIVERS", "STOCK", "Running", "Unans
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).resolve().parent / "peers"
 STOCK, ORTHANC, NULL, DURABLE = "pynetdicom", "Orthanc", "ours, null commit", "ours, durable"
+KEPT = {"ours, whole headers": ["--keep-headers"], "ours, whole files": ["--keep-files", "files"]}
+"""The durable one that keeps more of each object."""
 RECEIVERS = (
     STOCK,
     "storescp --ignore",
@@ -29,6 +31,7 @@ RECEIVERS = (
     ORTHANC,
     NULL,
     DURABLE,
+    *KEPT,
 )
 PATIENCE = 30.0
 """Seconds that a receiver has to start."""
@@ -104,10 +107,11 @@ def command(name: str, port: int, folder: Path) -> list[str]:
         }  # fmt: skip
         (folder / "orthanc.json").write_text(json.dumps(settings))
         return ["Orthanc", str(folder / "orthanc.json")]
-    assert name == DURABLE
+    assert name == DURABLE or name in KEPT
     return [
         sys.executable, "-m", "converter", "listen", "-o", str(folder / "out"), "--state", str(folder / "l.db"),
         "-p", number, "--http-port", "0", "--quiet-period", "1h", "--quiet-cap", "2h",
+        *KEPT.get(name, ()),
     ]  # fmt: skip
 
 

@@ -18,20 +18,31 @@ LARGEST_KEPT: Final = 64 << 10
 """Bytes of a kept header, compressed."""
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _STEP: Final = 64 << 10
+_LOOKS: Final = 4
 
 
 class _Captured:
-    """`DataSet` whose beginning is held."""
+    """`DataSet` whose beginning is held, up to where its pixel data are seen to begin."""
 
-    def __init__(self, data: DataSet) -> None:
+    def __init__(self, syntax: str, data: DataSet) -> None:
+        self._before = preamble(syntax)
         self._data = data
+        self._looks = _LOOKS
+        self._found: tuple[bytes, bool] | None = None
         self.held = bytearray()
         self.complete = False
 
     def _hold(self, data: bytes) -> bytes:
-        if len(self.held) < LARGEST_HEADER:
+        if self._found is None and len(self.held) < LARGEST_HEADER:
             self.held += data
         return data
+
+    def header(self) -> tuple[bytes, bool] | None:
+        """As of `converter.reading.header_bytes`."""
+        if self._found is None:
+            content = self._before + self.held
+            self._found = header_bytes(content, LARGEST_HEADER, complete=self.complete)
+        return self._found
 
     def whole(self) -> bytes | None:
         """See `DataSet.whole`."""
@@ -50,8 +61,12 @@ class _Captured:
 
     def skip(self, size: int, /) -> int:
         """See `DataSet.skip`."""
+        if self._looks:
+            # what is passed over is mostly the pixel data, which need not be held to know that
+            self._looks -= 1
+            self.header()
         passed = 0
-        while passed < size and len(self.held) < LARGEST_HEADER:
+        while passed < size and self._found is None and len(self.held) < LARGEST_HEADER:
             data = self.read(min(size - passed, _STEP))
             if not data:
                 return passed
@@ -83,7 +98,7 @@ class Keeping:
         self._file = file
         self._tee = Tee(data, file, refuses) if file is not None else None
         data = self._tee or data
-        self._captured = _Captured(data) if header else None
+        self._captured = _Captured(syntax, data) if header else None
         self.data: DataSet = self._captured or data
         """To read it from."""
 
@@ -91,8 +106,7 @@ class Keeping:
         """Its whole header as a file (PS3.10), compressed; empty where it is larger than what is kept."""
         if self._captured is None:
             return b""
-        content = preamble(self._syntax) + bytes(self._captured.held)
-        found = header_bytes(content, LARGEST_HEADER, complete=self._captured.complete)
+        found = self._captured.header()
         if found is None:
             return b""
         data, deflated = found

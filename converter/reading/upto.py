@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from converter.reading.cursor import Cursor
+from converter.reading.encoding import SHORT, UNDEFINED
 from converter.reading.result import HandOver, Limits, Refused
 from converter.reading.source import Bytes, Inflated
 from converter.reading.start import read_start
 from converter.reading.walk import PIXELS
 
 __all__ = ["header_bytes"]
+
+_MOST: Final = 4096
+_steps: Final[dict[tuple[bool, bool], dict[bytes, int]]] = {}
+"""Of elements whose length stands in their first eight bytes: these, and their whole length."""
 
 
 def header_bytes(content: bytes, limit: int, *, complete: bool) -> tuple[bytes, bool] | None:
@@ -48,10 +55,20 @@ def _end(
 ) -> int | None:
     cursor = Cursor(Bytes(data), data, limits)
     cursor.syntax(explicit=explicit, little=little)
-    while cursor.available(8):
-        at = cursor.offset
-        tag, vr, length = cursor.element()
-        if tag in PIXELS:
-            return at
-        cursor.ignore(vr, length, 0)
-    return len(data) if complete and cursor.offset == len(data) else None
+    steps = _steps.setdefault((explicit, little), {})
+    at, size = 0, len(data)
+    while at + 8 <= size:
+        head = data[at : at + 8]
+        step = steps.get(head)
+        if step is None:
+            cursor.data, cursor.base, cursor.at = data, 0, at
+            tag, vr, length = cursor.element()
+            if tag in PIXELS:
+                return at
+            alone = length != UNDEFINED and (vr in SHORT or not explicit)
+            cursor.ignore(vr, length, 0)
+            step = cursor.offset - at
+            if alone and len(steps) < _MOST:
+                steps[head] = step
+        at += step
+    return size if complete and at == size else None

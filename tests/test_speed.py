@@ -5,13 +5,18 @@ from __future__ import annotations
 import time
 
 import pytest
+from fhir.resources.R4B import get_fhir_model_class
 from pydicom import dcmread
 
 from benchmarks.corpora import Place, instance
+from converter.cli.rules import judge_of
+from converter.core.engine import convert
+from converter.core.study import assemble, pack, pack_block, unpack_block
 from converter.mapping import load
 from converter.reading import read_file
 from converter.reading.trace import Follower
 from converter.reading.walk import plan
+from converter.sinks.files import encode
 
 KEYWORDS = [
     "SOPClassUID",
@@ -76,3 +81,36 @@ def test_a_header_like_none_before_is_read_several_times_as_fast(files, wanted):
     follower.follow = lambda *_: None
     follower.missed = lambda data, header: None
     assert cost(with_pydicom, files) > 5 * cost(lambda path: read_file(path, alone), files)
+
+
+def test_a_study_of_one_image_is_made_and_checked_several_times_as_fast_as_models_of_it_are(
+    tmp_path,
+):
+    paths = []
+    for number in range(COUNT):
+        paths.append(tmp_path / f"{number:03d}")
+        paths[-1].write_bytes(instance(Place(1 + number, 1, 1), "single"))
+    rules = load(["uk-core", "ips"])
+    judge = judge_of(rules)
+    made = {}
+
+    def ours(path):
+        read = read_file(path, rules.wanted)
+        block = pack("1.2", "1.2.3", [("1.2.3.4", read.header, "", [])])
+        conversion = convert(assemble("1.2", [unpack_block(pack_block(block))]), rules)
+        [patient] = conversion.companions
+        made[path] = conversion.resource, patient
+        assert len(judge(conversion.resource, patient, []).profiles) == 2
+        judge(patient, None, [])
+        return encode(conversion.resource), encode(patient)
+
+    def theirs(path):
+        with_pydicom(path)
+        return [
+            get_fhir_model_class(one["resourceType"]).model_validate(one).model_dump_json()
+            for one in made[path]
+        ]
+
+    cost(ours, paths)
+    cost(theirs, paths[:1])
+    assert cost(theirs, paths) > 3 * cost(ours, paths)

@@ -1,7 +1,7 @@
 """The only importer of fhir.resources: a second opinion from somebody else's models (R4B).
 
-It costs a millisecond a study and half a second of import, so a run asks it about the first resource of
-each new shape only; ``validate`` and the tests ask it about everything. fhir.resources has no R4; for the
+Importing and asking it is dear, so a run asks it only about the first resource with an object whose set of
+keys no golden case has (`Checker.fresh`); ``validate`` and the tests ask it about everything. fhir.resources has no R4; for the
 types that we emit R4B says the same, except where `DIFFERENT` says so.
 """
 

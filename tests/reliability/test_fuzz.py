@@ -20,4 +20,4 @@ def test_broken_peers_end_nothing_and_keep_nobody_out(tmp_path):
         "fuzz of the socket", seconds=SECONDS, broken_connections=attacks, good_associations=served,
         slowest_good_association_s=round(slowest, 2), most_mib=round(most),
     )  # fmt: skip
-    assert attacks > 5 * SECONDS
+    assert attacks > 2 * SECONDS

@@ -104,6 +104,7 @@ def objects(instance, studies, numbers):
     return [(s, *instance(s, n)) for n in numbers for s in studies]
 
 
+@pytest.mark.slow
 def test_two_daemons_take_one_load_and_publish_each_revision_once(start, url, instance):
     studies = [f"1.2.{n}" for n in range(3, 13)]
     with Stub() as stub:
@@ -127,6 +128,7 @@ def test_two_daemons_take_one_load_and_publish_each_revision_once(start, url, in
             running.end()
 
 
+@pytest.mark.slow
 def test_what_a_killed_daemon_had_taken_in_another_publishes_and_nothing_is_lost(
     start, url, instance
 ):
@@ -167,6 +169,7 @@ def test_what_a_killed_daemon_had_taken_in_another_publishes_and_nothing_is_lost
         staying.end()
 
 
+@pytest.mark.slow
 def test_a_database_that_is_away_never_stops_receiving(start, instance):
     database = server()
     try:

@@ -82,6 +82,14 @@ class _File:
             self.failure = error  # the stream's own: not for the boundary to judge
             raise
 
+    def reaches(self, end: int) -> bool:
+        """As `Source.reaches`."""
+        try:
+            return self._source.reaches(end)
+        except Exception as error:
+            self.failure = error
+            raise
+
     def seek(self, offset: int, whence: int = 0) -> int:
         if whence == 2:
             raise Refused("malformed")
@@ -147,7 +155,7 @@ def read_with_pydicom(
         disabled, logger.disabled = logger.disabled, True
         file = _File(source, limits)
         try:
-            _read(file, source, what, limits, header, findings, inflated=inflated)
+            _read(file, what, limits, header, findings, inflated=inflated)
         except Refused:
             raise
         except RecursionError:
@@ -168,7 +176,6 @@ def read_with_pydicom(
 
 def _read(
     file: _File,
-    source: Source,
     what: Plan,
     limits: Limits,
     header: Header,
@@ -196,7 +203,7 @@ def _read(
         findings["zero-padding"] = None
     if not last.stopped and header.get(ROWS):
         findings["truncated"] = None
-    if not source.reaches(last.end):
+    if not file.reaches(last.end):
         if last.tag <= what.last and not last.stopped:
             raise Refused("truncated-header")
         findings["truncated"] = None

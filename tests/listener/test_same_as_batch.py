@@ -17,7 +17,7 @@ from converter.listener.fastpath import preamble
 from converter.listener.policy import Policy
 from converter.listener.storing import LIMITS
 from converter.reading import Read, read_bytes
-from tools.dicom_sender import CT, Sender
+from tools.dicom_sender import CT, Sender, command, pdu, pdv
 
 EXPLICIT, IMPLICIT, BIG, JPEG = (
     "1.2.840.10008.1.2.1",
@@ -129,3 +129,25 @@ def test_real_objects_above_what_is_read_as_a_whole(both):
             told[path.name] = (set(kept.findings) - NOT_ALIKE, kept.header)
     assert told == expected
     assert len(told) > 10
+
+
+def test_a_peer_that_goes_away_within_what_pydicom_reads_keeps_nothing(both):
+    # of undefined length and unknown: the fast reader hands over, and pydicom reads up to the pixel data
+    odd = b"\x09\0\x10\x10UN\0\0\xff\xff\xff\xff" + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    head = data_set(1, EXPLICIT)
+    at = head.index(b"\x10\0\x20\0")
+    data = head[:at] + odd + head[at:] + b"\xe0\x7f\x10\0OW\0\0" + (90_000).to_bytes(4, "little")
+    with both() as running:
+        sender = Sender(running.port).associate()
+        sent = [
+            pdu(pdv(1, command(1, 1, sop_class=CT, sop_instance="1.2.3.4.1"), is_command=True)),
+            pdu(pdv(1, data + bytes(40_000), last=False)),
+        ]
+        sender.send(*sent)
+        sender.close()
+        running.until(lambda: not running.receiver.connections)
+        assert running.kept() == []
+        counts = running.counts()
+        assert "cstore.internal" not in counts
+        if both.fast:
+            assert counts.get("cstore.interrupted") == 1

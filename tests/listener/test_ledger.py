@@ -314,6 +314,13 @@ def test_on_a_server_what_came_later_by_the_clocks_of_the_hosts_stands(on_server
     assert ingest(on_server, newer, epoch=other).counts == {"changed": 1}
 
 
+def test_a_journal_of_a_host_that_comes_to_a_file_is_older_than_what_comes_next(on_file):
+    epoch = time.time_ns()
+    assert ingest(on_file, one(1, 5), epoch=epoch).counts == {"new": 1}
+    again = one(1, 6, **{"00081030": b"new"})
+    assert ingest(on_file, again, epoch=on_file.next_epoch()).counts == {"changed": 1}
+
+
 def test_counts(ledger):
     ingest(ledger, one(1), one(1, study="1.4"), one(2, study="1.4", patient=b"P2"))
     assert ledger.counts() == {"receiving": 1, "conflict": 1}

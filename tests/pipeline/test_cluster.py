@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -110,10 +112,12 @@ def children(pid):
 @pytest.fixture
 def ray(surroundings):
     """Address of a head with two workers, and how to find their process ids."""
+    # a short path: names of sockets have a bound
+    folder = tempfile.mkdtemp(prefix="ray-")
     command = [
         *(BIN / "ray", "start", "--head", "--block", "--node-ip-address", "127.0.0.1"),
         *("--port", "0", "--num-cpus", "2", "--include-dashboard", "false"),
-        *("--object-store-memory", "100000000", "--temp-dir", f"/tmp/r{os.getpid()}"),
+        *("--object-store-memory", "100000000", "--temp-dir", folder),
     ]
     with started(command, r"--address='([^']+)'", surroundings) as (process, address):
         try:
@@ -127,6 +131,7 @@ def ray(surroundings):
         finally:
             for pid, _ in children(process.pid):
                 os.kill(pid, signal.SIGKILL)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["dask", "ray"])

@@ -62,7 +62,7 @@ class Store:
     def standing(self, kind):
         return {
             key: held[-1]
-            for key, held in list(self.versions.items())  # it is served meanwhile
+            for key, held in self.versions.copy().items()  # it is served meanwhile
             if key.startswith(f"{kind}/") and held[-1] is not None
         }
 

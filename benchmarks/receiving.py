@@ -12,8 +12,10 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -298,6 +300,7 @@ def main() -> None:
     whole = not options.only and not options.associations
     options.only = options.only or RECEIVERS
     options.associations = options.associations or ASSOCIATIONS
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no receiver is left behind
     begin = time.monotonic()
     results = {
         "saturated": saturate(options, begin + 60 * options.minutes),

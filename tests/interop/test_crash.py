@@ -50,7 +50,8 @@ def test_nothing_that_was_acknowledged_is_lost_by_kills(daemon, instance, tmp_pa
         number = 0
         while not stopping.is_set():
             try:
-                with Sender(port, timeout=5).associate() as sender:
+                with Sender(port, timeout=5) as sender:
+                    sender.associate()
                     while not stopping.is_set():
                         study = f"1.2.{index + 1}.{number // 25}"
                         data, uid = instance(study, number % 25 + 1)

@@ -44,7 +44,8 @@ class Load:
 
     def _send(self, port, instance, index):
         number = 0
-        with Sender(port, timeout=60).associate() as sender:
+        with Sender(port, timeout=60) as sender:
+            sender.associate()
             while not self._stopping.is_set():
                 study = f"1.2.{index + 1}.{number // 40}"
                 data, uid = instance(study, number % 40 + 1)

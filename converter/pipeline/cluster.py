@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from converter import __version__
 from converter.errors import ConfigurationError, EngineError
+from converter.pipeline.engine import WorkerLostError
 from converter.pipeline.far import Sealed, seal, unseal_results
 
 if TYPE_CHECKING:
@@ -21,17 +22,13 @@ if TYPE_CHECKING:
     from converter.pipeline.pool import Stop
     from converter.sources import Task, TaskResult
 
-__all__ = ["Cluster", "Far", "WorkerLostError", "check", "connected", "need"]
+__all__ = ["Cluster", "Far", "check", "connected", "need"]
 
 FILES = 2000
 """Files of one task: what a task costs on its way is then little beside its reading."""
 PATIENCE = 300.0
 """Seconds that a cluster may be without any worker."""
 PROJECT = "dcm2fhir"
-
-
-class WorkerLostError(Exception):
-    """The engine gave a task up: it took several workers along, or none can be had for it."""
 
 
 class Cluster(Protocol):

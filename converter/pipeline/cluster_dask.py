@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import Client, KilledWorker
 
 from converter.errors import EngineError
-from converter.pipeline.cluster import WorkerLostError
+from converter.pipeline.engine import WorkerLostError
 from converter.pipeline.far import Sealed, read_far
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from ray import exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from converter.errors import ConverterError, EngineError
-from converter.pipeline.cluster import WorkerLostError
+from converter.pipeline.engine import WorkerLostError
 from converter.pipeline.far import Sealed, read_far
 
 if TYPE_CHECKING:

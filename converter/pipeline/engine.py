@@ -9,10 +9,14 @@ if TYPE_CHECKING:
 
     from converter.pipeline.pool import Stop
 
-__all__ = ["Engine", "Place"]
+__all__ = ["Engine", "Place", "WorkerLostError"]
 
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
+
+
+class WorkerLostError(Exception):
+    """An engine gave a task up: it took several workers along, or none can be had for it."""
 
 
 class Place(NamedTuple):

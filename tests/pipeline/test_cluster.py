@@ -16,8 +16,8 @@ import pytest
 
 from converter import __version__
 from converter.errors import ConfigurationError, EngineError
-from converter.pipeline.cluster import Far, WorkerLostError, check, connected, need
-from converter.pipeline.engine import Place
+from converter.pipeline.cluster import Far, check, connected, need
+from converter.pipeline.engine import Place, WorkerLostError
 from converter.pipeline.far import Job, Sealed, read_far, seal
 from converter.pipeline.pool import Stop
 from converter.sources import Entry, Filters, Task

@@ -411,7 +411,7 @@ def test_a_full_disk_refuses_and_recovers(tmp_path, monkeypatch):
         journal.close()
         assert payloads(mount / "journal")[-1] == b"room again"
     finally:
-        subprocess.run([shutil.which("umount"), mount], check=True)
+        subprocess.run([shutil.which("umount"), "-l", mount], check=True)
 
 
 WRITER = """

@@ -52,7 +52,8 @@ def test_of_all_that_was_acknowledged_the_whole_file_is_there_after_kills(
         number = 0
         while not stopping.is_set():
             try:
-                with Sender(port, timeout=5).associate() as sender:
+                with Sender(port, timeout=5) as sender:
+                    sender.associate()
                     while not stopping.is_set():
                         study = f"1.2.{index + 1}.{number // 25}"
                         data, uid, pixels = instance(study, number % 25 + 1)

@@ -99,6 +99,7 @@ class PostgresDatabase(Database):
         self._psycopg = driver()
         self._url = place.url
         self._lasting = lasting
+        self._patient = patient
         self._role = role
         self._prepared: list[Sequence[str]] = []
         self.schema = ""
@@ -221,8 +222,12 @@ class PostgresDatabase(Database):
         """See `Database.prepare`; again whenever it connects anew."""
         self._prepared.append(statements)
         if self._raw is not None and not self._raw.closed:
-            with self.guard():
-                self._prepare(statements)
+            try:
+                with self.guard():
+                    self._prepare(statements)
+            except StoreAwayError:
+                if not self._patient:
+                    raise
 
     def _prepare(self, statements: Sequence[str]) -> None:
         mark = f"{int32(';'.join(statements)):x}"

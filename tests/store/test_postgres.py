@@ -217,6 +217,24 @@ def test_a_lost_connection_is_made_anew(postgres, url):
 # runs beside each other
 
 
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_server_that_goes_while_tables_are_made_is_waited_for_by_the_patient(
+    postgres, url, patient
+):
+    database = open_database(place_of(url), patient=patient)
+    pid = database.connection.execute("SELECT pg_backend_pid()").fetchone()[0]
+    psql(postgres, f"SELECT pg_terminate_backend({pid})")
+    table = ("CREATE TABLE IF NOT EXISTS made_late (key INTEGER PRIMARY KEY)",)
+    if not patient:
+        with pytest.raises(StoreAwayError):
+            database.prepare(table)
+    else:
+        database.prepare(table)
+        with database.transaction() as db:
+            assert db.execute("SELECT count(*) FROM made_late").fetchone()[0] == 0
+    database.close()
+
+
 def test_runs_share_what_was_read_and_each_tells_of_its_own(runs):
     first, second = runs(), runs()
     assert (first.run, second.run) == (1, 2)

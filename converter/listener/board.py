@@ -53,7 +53,10 @@ _HELP = {
         "Destinations that nothing is sent to but one try from time to time.",
     ),
     "publish_failures_total": ("counter", "Rounds of publishing that failed."),
-    "disk_free_bytes": ("gauge", "Free space where the journals are, or whole objects if that is less."),
+    "disk_free_bytes": (
+        "gauge",
+        "Free space where the journals are, or whole objects if that is less.",
+    ),
     "receivers": ("gauge", "Receiver processes that run."),
     "receiver_restarts_total": ("counter", "Receiver processes that ended unasked."),
 }

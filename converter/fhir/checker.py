@@ -49,7 +49,7 @@ class Checker:
     extensions : mapping, optional
         URL to definition of the extensions that may be used; R4's own if not given.
     shapes : mapping, optional
-        Type to sets of keys that are no news (`fresh`).
+        Type to sets of keys that are no news (`fresh`), nor is a set that has one of them and keys of others.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Checker:
         return self._claims.get(canonical)
 
     def fresh(self, resource: Any) -> bool:
-        """Whether an object of a resource that was just checked had a set of keys that was not seen before."""
+        """Whether an object of a resource that was just checked had keys that nobody vouched for, for the first time."""
         kind = resource["resourceType"]
         if kind not in self._fresh:
             return False

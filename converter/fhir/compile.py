@@ -65,8 +65,9 @@ class Compiler:
         known: Mapping[str, Collection[frozenset[str]]],
     ) -> None:
         self.known = known
+        self._known_keys = {name: frozenset().union(*sets) for name, sets in known.items()}
         self.news = False
-        """Whether an object had a set of keys that nobody saw before."""
+        """Whether an object had keys that nobody vouched for."""
         self.structure = structure
         self.terminology = terminology
         self.references = references
@@ -94,6 +95,16 @@ class Compiler:
         self._made[type_name] = self._object(type_name, self.structure.types[type_name])
         return self._made[type_name]
 
+    def _vouched_for(self, type_name: str, keys: frozenset[str]) -> bool:
+        """Whether each key is known and those of a known set are there.
+
+        What else models look at among keys, what must be there and what excludes each other, is checked here.
+        """
+        known = self.known.get(type_name, ())
+        return keys <= self._known_keys.get(type_name, frozenset()) and any(
+            held <= keys for held in known
+        )
+
     # -- objects -------------------------------------------------------------------------------
 
     def _object(self, type_name: str, definition: TypeDefinition) -> ObjectCheck:
@@ -117,7 +128,7 @@ class Compiler:
                     plan.rows = plan.vouched_rows = None
                 if len(plans) < SHAPES:
                     plans[keys] = plan
-                    self.news |= frozenset(keys) not in self.known.get(type_name, ())
+                    self.news |= not self._vouched_for(type_name, frozenset(keys))
             if plan.faults:
                 for code, key, message in plan.faults:
                     report.add(code, (path, key, None) if key else path, message)

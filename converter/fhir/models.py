@@ -1,7 +1,7 @@
 """The only importer of fhir.resources: a second opinion from somebody else's models (R4B).
 
-Importing and asking it is dear, so a run asks it only about the first resource with an object whose set of
-keys no golden case has (`Checker.fresh`); ``validate`` and the tests ask it about everything. fhir.resources has no R4; for the
+Importing and asking it is dear, so a run asks it only about the first resource with an object whose
+keys the golden cases do not vouch for (`Checker.fresh`); ``validate`` and the tests ask it about everything. fhir.resources has no R4; for the
 types that we emit R4B says the same, except where `DIFFERENT` says so.
 """
 

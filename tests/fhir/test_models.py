@@ -14,6 +14,7 @@ import pytest
 from converter.cli.rules import judge_of
 from converter.core.check_reasons import STRICT
 from converter.core.issues import Issue
+from converter.fhir.definitions import load_shapes
 from converter.fhir.models import ShapeGuard, model_issues
 from converter.fhir.shipped import shipped_checker
 from converter.mapping import load
@@ -107,6 +108,23 @@ def test_run_asks_about_what_was_never_asked_before_and_once():
     assert not checker.fresh(patient)
     checker.check(patient)
     assert not checker.fresh(patient)
+
+
+def test_elements_that_were_asked_about_apart_are_no_news_together():
+    golden = json.loads((ROOT / "tests/golden/utf-8-name/expected.json").read_text("utf-8"))
+    study = next(
+        one for one in golden["resources"].values() if one["resourceType"] == "ImagingStudy"
+    )
+    whole = {**study, "interpreter": [{"display": "x"}], "reasonCode": [{"text": "y"}]}
+    whole["location"] = whole["encounter"] = {"display": "z"}
+    checker = shipped_checker(load(["ips"]).profiles)
+    assert frozenset(whole) not in load_shapes()["ImagingStudy"]
+    checker.check(whole)
+    assert not checker.fresh(whole)
+    checker.check({**whole, "note": [{"text": "x"}]})
+    assert checker.fresh(whole), "a key that none of them has"
+    checker.check({name: held for name, held in study.items() if name != "id"})
+    assert checker.fresh(study), "less than any of them has"
 
 
 def test_what_the_models_refuse_of_a_patient_seen_for_its_study_is_said_of_the_patient(monkeypatch):

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
-from rich.table import Table
-from rich.text import Text
 
 from converter import __version__
 from converter.core.reasons import REASONS
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console
+    from rich.table import Table
 
     from converter.core.issues import Issue
 
@@ -228,6 +227,9 @@ def summary(run: RunLike, console: Console, *, exit_code: int, advice: str = "")
     advice : str
         How to go on, such as after an interruption.
     """
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column()
     table.add_column(justify="right")
@@ -255,6 +257,8 @@ def summary(run: RunLike, console: Console, *, exit_code: int, advice: str = "")
 
 
 def _rows(table: Table, title: str, counts: Mapping[str, int], say: Callable[[str], str]) -> None:
+    from rich.text import Text
+
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     for number, (name, count) in enumerate(ordered):
         table.add_row("" if number else title, _number(count), Text(say(name)))

@@ -18,7 +18,7 @@ Key: TypeAlias = tuple[bytes | None, ...]
 
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 
-MEMO = 4096
+MEMO = 1024
 """Outcomes remembered per rule."""
 
 

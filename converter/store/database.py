@@ -104,12 +104,22 @@ def newer(version: int) -> StoreError:
 
 
 class SqliteDatabase(Database):
-    """One SQLite file."""
+    """One SQLite file.
+
+    Parameters
+    ----------
+    path : Path
+    kept : bool
+        Whether it outlives the run, and so must be durable.
+    cache : int
+        Bytes of it that are held in memory at most.
+    """
 
     several = False
 
-    def __init__(self, path: Path, *, kept: bool) -> None:
+    def __init__(self, path: Path, *, kept: bool, cache: int = 32 << 20) -> None:
         self._kept = kept
+        self._cache = cache
         with self.guard():
             self.connection = sqlite3.connect(path, isolation_level=None, timeout=30)
             try:
@@ -129,7 +139,7 @@ class SqliteDatabase(Database):
             raise newer(version)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._kept else 'OFF'}")
-        connection.execute("PRAGMA cache_size = -32768")
+        connection.execute(f"PRAGMA cache_size = -{self._cache >> 10}")
         if not self._kept:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         if not tables:

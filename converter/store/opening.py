@@ -33,7 +33,8 @@ def open_database(place: StatePlace, *, patient: bool = False, role: str = "") -
     StoreError, ConfigurationError
     """
     if isinstance(place, Path):
-        return SqliteDatabase(place, kept=True)
+        # a run goes through all there is; a daemon, which holds several of them, keeps to what came last
+        return SqliteDatabase(place, kept=True, cache=32 << 20 if role == "run" else 4 << 20)
     from converter.store.postgres import DAEMON, RUN, PostgresDatabase
 
     roles = {"": 0, "daemon": DAEMON, "run": RUN}

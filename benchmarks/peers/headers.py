@@ -60,7 +60,7 @@ def ours():
     from converter.reading import read_file
 
     wanted = load(["uk-core", "ips"]).wanted
-    return lambda path: read_file(path, wanted)
+    return lambda path: read_file(path, wanted).header
 
 
 def ours_walk():
@@ -73,7 +73,7 @@ def ours_walk():
     follower = plan(wanted).follower = Follower(plan(wanted))
     follower.follow = lambda *_: None  # no two headers are alike
     follower.missed = lambda data, header: None
-    return lambda path: read_file(path, wanted)
+    return lambda path: read_file(path, wanted).header
 
 
 def pydicom():

@@ -82,7 +82,8 @@ def judge_of(rules: RuleSet, *, trusted: bool = True, twice: bool = True) -> Jud
             patient_base = None
             if patient is not None:
                 patient_base = checker.check(patient)
-                if said := second(patient):
+                # one without an id (the server gives it) is asked about when its own turn comes
+                if "id" in patient and (said := second(patient)):
                     refused[patient["id"]] = said
             canonicals, found = claims(
                 resource,
@@ -96,7 +97,7 @@ def judge_of(rules: RuleSet, *, trusted: bool = True, twice: bool = True) -> Jud
             )
         elif resource["resourceType"] == "Patient":
             canonicals = patient_claims(resource, checker, rules.profiles, base=issues)
-            models += refused.pop(resource["id"], [])
+            models += refused.pop(resource.get("id", ""), [])
         return Verdict([*issues, *found, *models], canonicals)
 
     return judge

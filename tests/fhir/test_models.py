@@ -142,6 +142,15 @@ def test_what_the_models_refuse_of_a_patient_seen_for_its_study_is_said_of_the_p
     assert "models-disagree" not in {one.code for one in judge(patient, None, []).issues}
 
 
+def test_a_patient_whose_id_the_server_gives_is_judged_as_well():
+    judge = judge_of(load(["ips"]))
+    study, patient = json.loads(BASES["study"]), json.loads(BASES["patient"])
+    del patient["id"]
+    patient["contact"] = [{"gender": "female", "relationship": [{"text": "x"}]}]
+    judge(study, patient, [])
+    judge(patient, None, [])
+
+
 def test_run_of_known_shapes_does_not_import_fhir_resources():
     code = (
         "import sys, json; from converter.cli.rules import judge_of; from converter.mapping import load;"

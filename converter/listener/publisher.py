@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -83,11 +84,13 @@ class Publisher:
             )
             published = sum(state == "published" for state in states.values())
             logger.info("published: %d of %d studies that were due", published, len(revisions))
-        except (StoreError, SinkError) as error:
+        except (StoreError, SinkError, OSError) as error:
             self.fault = "studies cannot be published"
-            if str(error) != self._said:
-                logger.error("%s: %s", self.fault, error)  # noqa: TRY400
-            self._said = str(error)
+            # the words of the system name a path
+            why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+            if why != self._said:
+                logger.error("%s: %s", self.fault, why)  # noqa: TRY400
+            self._said = why
             self._release()
         else:
             self._said = ""

@@ -130,12 +130,12 @@ class Work:
                     if time.monotonic() >= next_look:
                         next_look = time.monotonic() + LOOK
                         self._board.waiting = Waiting(*ledger.waiting())
+                    self._board.journal_bytes = waiting_bytes(self._settings.journal)
                 except (StoreError, OSError) as error:
                     fault = "the study store cannot be written"
                     if fault != said:
                         logger.error("%s: %s", fault, _why(error))  # noqa: TRY400
                 said = fault
-                self._board.journal_bytes = waiting_bytes(self._settings.journal)
                 self._board.beat("writer", fault)
                 if last and not taken:
                     return
@@ -185,8 +185,8 @@ class Work:
             while not self._stopping.is_set():
                 try:
                     self._delivery.run(store, self._stopping.is_set)
-                except StoreError as error:
-                    logger.error("studies cannot be delivered now: %s", error)  # noqa: TRY400
+                except (StoreError, OSError) as error:
+                    logger.error("studies cannot be delivered now: %s", _why(error))  # noqa: TRY400
                     self._stopping.wait(1.0)
         finally:
             store.close()

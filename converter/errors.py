@@ -9,6 +9,7 @@
     |- SourceError                 an input cannot be read at all              exit 2
     |  `- UnreachableSourceError   ... now: what it lies on does not answer     exit 6
     |- EngineError                 the cluster that tasks run on is not there   exit 6
+    |- PortError                   a port of this machine cannot be had         exit 7
     |- StoreError                  the store cannot take or give a study       exit 7
     |  `- StoreAwayError           its server cannot be reached; try again     exit 7
     `- SinkError(study_uid)        the machine cannot take an output           exit 7
@@ -34,6 +35,7 @@ __all__ = [
     "EngineError",
     "Fault",
     "MappingError",
+    "PortError",
     "ProfileNotFoundError",
     "RejectedError",
     "RetriableSinkError",
@@ -105,6 +107,12 @@ class EngineError(ConverterError):
     """The cluster that tasks run on does not answer, or has no worker."""
 
     exit_code = 6
+
+
+class PortError(ConverterError):
+    """A port of this machine cannot be had: another process has it, or this user may not."""
+
+    exit_code = 7
 
 
 class StoreError(ConverterError):

@@ -74,7 +74,7 @@ class Daemon:
 
         Raises
         ------
-        ConfigurationError, StoreError
+        ConfigurationError, PortError, StoreError
             It cannot start.
         """
         settings = self._settings
@@ -210,6 +210,7 @@ class Daemon:
                     self._lost(selector, key.data, draining=bool(drain_until))
             if self._broken:
                 return 70
+            self._receivers.settle()
             self._look()
             self._revive(selector, draining=bool(drain_until))
             now = time.monotonic()
@@ -220,7 +221,7 @@ class Daemon:
                 self._board.bound, self._board.draining = False, True
                 self._receivers.tell(Drain())
                 drain_until = now + self._settings.drain_timeout
-                logger.info("draining: %d associations are open", self._board.associations)
+                logger.info("draining: %s open", _counted(self._receivers.connections))
             elif accepting and self._receivers.full == (listening in _watched(selector)):
                 # At the limit the next one waits in the system's queue, which a sender takes better than a refusal.
                 if self._receivers.full:
@@ -234,7 +235,7 @@ class Daemon:
                 closing_until = now + AFTER_CLOSE
             if closing_until and now > closing_until:
                 logger.warning(
-                    "the drain time is over: %d associations are cut", self._board.associations
+                    "the drain time is over: %s cut", _counted(self._receivers.connections)
                 )
                 return 0
 
@@ -289,6 +290,10 @@ class Daemon:
         except Exception as error:
             logger.exception("a part of the daemon failed: %s", type(error).__name__)
             self._broken = True
+
+
+def _counted(connections: int) -> str:
+    return "1 connection is" if connections == 1 else f"{connections} connections are"
 
 
 def _watched(selector: selectors.BaseSelector) -> list[Any]:

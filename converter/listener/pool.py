@@ -7,11 +7,12 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -32,6 +33,26 @@ from converter.listener.policy import Policy
 __all__ = ["ReceiverProcess", "Receivers"]
 
 logger = logging.getLogger("converter.listener")
+COMING: Final = 2.0
+"""Seconds in which a connection that was passed on counts as the association that it asks for, probably."""
+PATIENCE: Final = 0.5
+"""Seconds that one beyond a limit waits: receivers tell a moment late of those that ended."""
+
+
+class Passed(NamedTuple):
+    """A connection that a receiver got."""
+
+    address: str
+    counts_until: float
+    """Until when it counts as an association, although it is none yet."""
+
+
+class Waiting(NamedTuple):
+    """A connection that was accepted, and would be one too many."""
+
+    sock: socket.socket
+    remote: tuple[Any, ...]
+    until: float
 
 
 @dataclass(slots=True)
@@ -43,8 +64,8 @@ class ReceiverProcess:
     channel: socket.socket
     ready: bool = False
     taken: bool = False
-    connections: dict[int, str] = field(default_factory=dict)
-    """Number to address of what was passed to it and has not ended."""
+    connections: dict[int, Passed] = field(default_factory=dict)
+    """By number: what was passed to it and has not ended."""
     open: list[tuple[int, str, str]] = field(default_factory=list)
 
 
@@ -70,6 +91,7 @@ class Receivers:
         self._policy = policy
         self._told = told
         self._number = 0
+        self._waiting: list[Waiting] = []
         self.running: dict[int, ReceiverProcess] = {}
         self.counts: Counter[str] = Counter()
 
@@ -134,33 +156,60 @@ class Receivers:
             yield from receiver.open
 
     @property
+    def connections(self) -> int:
+        """Associations, and connections on their way to one."""
+        return sum(len(receiver.connections) for receiver in self.running.values())
+
+    @property
     def full(self) -> bool:
         """Whether the next connection has to wait in the system's queue: too many are open, or no receiver runs."""
-        total = sum(len(receiver.connections) for receiver in self.running.values())
+        total = self.connections + len(self._waiting)
         ready = any(receiver.ready for receiver in self.running.values())
         return not ready or total >= self._policy.max_sockets
 
     def accept(self, sock: socket.socket, remote: tuple[Any, ...]) -> None:
         """Take a connection: refuse its address, or pass it to the least busy receiver."""
-        address = str(remote[0])
+        address = str(remote[0]).removeprefix("::ffff:")  # IPv4 on a socket of both
+        remote = (address, *remote[1:])
         if not self._policy.admits(address):
             self.counts["dropped.address"] += 1
             sock.close()
             return
+        self._waiting.append(Waiting(sock, remote, time.monotonic() + PATIENCE))
+        self.settle()
+
+    def settle(self) -> None:
+        """Pass on what waits: where there is room, and what waited long enough for its refusal."""
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            over = self._over(str(one.remote[0]))
+            if over and time.monotonic() < one.until:
+                self._waiting.append(one)
+            else:
+                self._pass(one.sock, one.remote, over=over)
+
+    def _over(self, address: str) -> bool:
+        """Whether one more from an address is beyond a limit."""
+        now = time.monotonic()
+        held = {number: source for number, source, _ in self.open()}
+        for receiver in self.running.values():
+            for number, passed in receiver.connections.items():
+                if passed.counts_until > now:
+                    held.setdefault(number, passed.address)
+        same = sum(1 for source in held.values() if source == address)
+        return len(held) >= self._policy.max_associations or same >= self._policy.max_per_address
+
+    def _pass(self, sock: socket.socket, remote: tuple[Any, ...], *, over: bool) -> None:
         ready = [receiver for receiver in self.running.values() if receiver.ready]
         if not ready:
             sock.close()
             self.counts["dropped.no-receiver"] += 1
             return
-        associations = list(self.open())
-        same = sum(1 for _, held, _ in associations if held == address)
-        over = (
-            len(associations) >= self._policy.max_associations
-            or same >= self._policy.max_per_address
-        )
         receiver = min(ready, key=lambda one: (len(one.connections), one.index))
         self._number += 1
-        receiver.connections[self._number] = address
+        receiver.connections[self._number] = Passed(
+            str(remote[0]), 0.0 if over else time.monotonic() + COMING
+        )
         try:
             send(receiver.channel, Connect(self._number, remote, over), sock)
         except OSError:
@@ -170,16 +219,23 @@ class Receivers:
             sock.close()
 
     def tell(self, message: Drain | Close) -> None:
-        """Tell all."""
+        """Tell all; what still waits for room gets none."""
+        self._drop_waiting()
         for receiver in self.running.values():
             with suppress(OSError):
                 send(receiver.channel, message)
 
     def kill(self) -> None:
         """End all at once."""
+        self._drop_waiting()
         for receiver in list(self.running.values()):
             receiver.process.kill()
             self.ended(receiver)
+
+    def _drop_waiting(self) -> None:
+        for one in self._waiting:
+            one.sock.close()
+        self._waiting.clear()
 
     @staticmethod
     def default_count() -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from converter.errors import ConfigurationError, StoreError
+from converter.errors import ConfigurationError, PortError, StoreError
 from converter.listener.board import Board
 from converter.listener.http import serve
 from converter.listener.policy import Policy
@@ -95,17 +95,26 @@ def take_locks(settings: DaemonSettings, stack: ExitStack) -> None:
 
 
 def bind(settings: DaemonSettings, stack: ExitStack) -> socket.socket:
-    """Listen: once, and without SO_REUSEPORT, so that nobody joins the port unseen.
+    """Listen: once, and without SO_REUSEPORT, so that nobody joins the port unseen; ``::`` is IPv4 as well.
 
     Raises
     ------
     ConfigurationError
+        There is no such address.
+    PortError
     """
     try:
         family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
-        listening = socket.create_server((settings.bind, settings.port), family=family, backlog=512)
+        listening = socket.create_server(
+            (settings.bind, settings.port),
+            family=family,
+            backlog=512,
+            dualstack_ipv6=settings.bind == "::" and socket.has_dualstack_ipv6(),
+        )
+    except socket.gaierror as error:
+        raise ConfigurationError(f"--bind {settings.bind} is no address of this machine") from error
     except OSError as error:
-        raise ConfigurationError(
+        raise PortError(
             f"cannot listen on {settings.bind} port {settings.port}: {error.strerror or error}"
         ) from error
     stack.callback(listening.close)
@@ -119,6 +128,8 @@ def serve_http(settings: DaemonSettings, board: Board, stack: ExitStack) -> Any:
     Raises
     ------
     ConfigurationError
+        The file of the password cannot be used.
+    PortError
     """
     file = settings.journal / TOKEN_FILE
     token = token_of(file)
@@ -126,7 +137,7 @@ def serve_http(settings: DaemonSettings, board: Board, stack: ExitStack) -> Any:
     try:
         web = serve(("127.0.0.1", settings.http_port), board, pages, token)
     except OSError as error:
-        raise ConfigurationError(
+        raise PortError(
             f"cannot listen on 127.0.0.1 port {settings.http_port} (--http-port): {error.strerror}"
         ) from error
     logger.info("status page: the password of http://127.0.0.1:%d/ is in %s", web.server_port, file)

@@ -26,16 +26,38 @@ def server_context(certificate: str, key: str, ca: str) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     try:
         context.load_cert_chain(certificate, key or None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"TLS: {certificate} or its key cannot be used.") from error
+    except ssl.SSLError as error:
+        raise ConfigurationError(
+            f"TLS: {certificate} and the key in {key or 'it'} cannot be used: "
+            + (
+                "the key is that of another certificate."
+                if error.reason == "KEY_VALUES_MISMATCH"
+                else "one is no PEM, or the key has a passphrase."
+            )
+        ) from error
+    except OSError as error:
+        raise _unreadable(certificate, key) from error
     try:
         if ca:
             context.load_verify_locations(ca)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"TLS: {ca} cannot be used.") from error
+    except ssl.SSLError as error:
+        raise ConfigurationError(f"TLS: {ca} holds no certificate (PEM).") from error
+    except OSError as error:
+        raise _unreadable(ca) from error
     if ca:
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def _unreadable(*names: str) -> ConfigurationError:
+    """Which file it is: the system's own error names none."""
+    for name in filter(None, names):
+        try:
+            with Path(name).open("rb"):
+                pass
+        except OSError as error:
+            return ConfigurationError(f"TLS: {name} cannot be read ({error.strerror}).")
+    return ConfigurationError(f"TLS: {' and '.join(filter(None, names))} cannot be read.")
 
 
 class Certificates:

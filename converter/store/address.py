@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
@@ -40,9 +41,13 @@ def place_of(text: str) -> StatePlace:
     Raises
     ------
     ConfigurationError
-        The URL is none, or a password stands in it: command lines and configuration files are read by others.
+        The URL is none, of something else than PostgreSQL, or a password stands in it: command lines and configuration files are read by others.
     """
     if not is_url(text):
+        if other := re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text):
+            raise ConfigurationError(
+                f"--state: {other[1]}:// is not known; name a file, or postgresql://USER@HOST/DATABASE"
+            )
         return Path(text)
     try:
         parts = urlsplit(text)

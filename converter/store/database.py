@@ -18,9 +18,25 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-__all__ = ["APPLICATION_ID", "Connection", "Database", "SqliteDatabase", "newer"]
+__all__ = [
+    "APPLICATION_ID",
+    "KEEP",
+    "READ_ANEW",
+    "Connection",
+    "Database",
+    "SqliteDatabase",
+    "newer",
+]
 
 APPLICATION_ID = 0x44324648
+READ_ANEW = "Move it away and run the same command again: everything is read anew from the inputs."
+"""What to do about a damaged state of a run."""
+KEEP = (
+    "Do not throw it away: it is all that the daemon received. End the daemon, move the file aside and put a copy "
+    "of dcm2fhir studies backup in its place, or have it repaired. Journals that wait are kept, and are taken in "
+    "then; what came since the copy must be sent again."
+)
+"""And about one of a daemon, which has no inputs to read."""
 
 
 class Connection(Protocol):
@@ -113,11 +129,17 @@ class SqliteDatabase(Database):
         Whether it outlives the run, and so must be durable.
     cache : int
         Bytes of it that are held in memory at most.
+    damaged : str
+        What to do about a kept one that is damaged.
     """
 
     several = False
 
-    def __init__(self, path: Path, *, kept: bool, cache: int = 32 << 20) -> None:
+    def __init__(
+        self, path: Path, *, kept: bool, cache: int = 32 << 20, damaged: str = READ_ANEW
+    ) -> None:
+        self._path = path
+        self._damaged = damaged
         self._kept = kept
         self._cache = cache
         with self.guard():
@@ -134,7 +156,7 @@ class SqliteDatabase(Database):
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if tables and application != APPLICATION_ID:
-            raise StoreError("The file is no dcm2fhir state. Name another --state.")
+            raise StoreError(f"{self._path} is no dcm2fhir state. Name another --state.")
         if version > SCHEMA_VERSION:
             raise newer(version)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -226,14 +248,12 @@ class SqliteDatabase(Database):
             sqlite3.SQLITE_NOTADB,
         }:
             if self._kept:
-                return (
-                    "The state file is damaged. Move it away and run the same command again: "
-                    "everything is read anew from the inputs."
-                )
+                return f"The state file {self._path} is damaged. {self._damaged}"
             return f"The temporary study store is damaged. Look at the disk, then {again}."
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             return "Another process holds the study store. Wait for it, or name another --state."
         if code == sqlite3.SQLITE_INTERRUPT:
             return "The study store took too long to answer."
         name = getattr(error, "sqlite_errorname", type(error).__name__)
-        return f"The study store failed ({name}). Look at its disk and permissions, then {again}."
+        store = f"The study store {self._path}" if self._kept else "The study store"
+        return f"{store} failed ({name}). Look at its disk and permissions, then {again}."

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from converter.errors import StoreError
 from converter.store.address import ServerPlace, StatePlace
-from converter.store.database import Database, SqliteDatabase
+from converter.store.database import KEEP, READ_ANEW, Database, SqliteDatabase
 from converter.store.place import Lock, private_folder, refuse_network, sweep
 from converter.store.sql import SqlStore
 
 __all__ = ["open_beside", "open_database", "open_kept", "open_temporary"]
+
+OF_EITHER = f"Where a daemon uses it: {KEEP} Where a run of convert made it: {READ_ANEW}"
 
 
 def open_database(place: StatePlace, *, patient: bool = False, role: str = "") -> Database:
@@ -34,7 +36,9 @@ def open_database(place: StatePlace, *, patient: bool = False, role: str = "") -
     """
     if isinstance(place, Path):
         # a run goes through all there is; a daemon, which holds several of them, keeps to what came last
-        return SqliteDatabase(place, kept=True, cache=32 << 20 if role == "run" else 4 << 20)
+        if role == "run":
+            return SqliteDatabase(place, kept=True)
+        return SqliteDatabase(place, kept=True, cache=4 << 20, damaged=KEEP)
     from converter.store.postgres import DAEMON, RUN, PostgresDatabase
 
     roles = {"": 0, "daemon": DAEMON, "run": RUN}
@@ -101,7 +105,7 @@ def open_kept(path: StatePlace) -> SqlStore:
             undo.callback(shutil.rmtree, scratch, ignore_errors=True)
         except OSError as error:
             raise StoreError(
-                f"The state file cannot be opened ({error.strerror}). "
+                f"The state file {path} cannot be opened ({error.strerror}). "
                 "Name a --state that this user may write."
             ) from error
         store = SqlStore(
@@ -159,7 +163,9 @@ def open_beside(path: StatePlace, *, sending: bool = False) -> SqlStore:
             try:
                 lock = Lock(path.with_name(path.name + ".lock"))
             except OSError as error:
-                raise StoreError(f"The state file cannot be locked ({error.strerror}).") from error
+                raise StoreError(
+                    f"The state file {path} cannot be locked ({error.strerror})."
+                ) from error
             undo.callback(lock.close)
             alone = lock.take()
             if not lock.take(shared=True):
@@ -167,7 +173,7 @@ def open_beside(path: StatePlace, *, sending: bool = False) -> SqlStore:
                     "A run uses this state file, and delivers what it queues. Wait for it."
                 )
         store = SqlStore(
-            SqliteDatabase(path, kept=True),
+            SqliteDatabase(path, kept=True, damaged=OF_EITHER),
             kept=True,
             scratch=str(path.parent),
             on_close=lambda: None,

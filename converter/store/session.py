@@ -143,7 +143,7 @@ def _show(raw: Any, name: str) -> str:
 
 def _insist(raw: Any) -> None:
     """What it confirms must be on its disk, and any text must go in."""
-    if _show(raw, "server_encoding") not in {"UTF8", "SQL_ASCII"}:
+    if _show(raw, "server_encoding") != "UTF8":
         raise StoreError("The database is not in UTF-8: make one with ENCODING 'UTF8'.")
     if _show(raw, "fsync") != "on":
         raise StoreError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -9,6 +10,8 @@ import time
 
 import pytest
 
+from converter.errors import ConfigurationError
+from converter.listener.tls import server_context
 from tools.dicom_sender import Gone, Sender
 
 pytestmark = pytest.mark.interop
@@ -148,3 +151,23 @@ def test_plain_text_is_not_answered(secured):
     with Sender(running.port) as sender, pytest.raises(Gone):
         sender.associate()
     running.end()
+
+
+def test_which_file_cannot_be_used_is_told(certificates, tmp_path):
+    ca = certificates.authority("ca")
+    certificate, key = map(str, certificates.issue("one", "ca"))
+    _, other = certificates.issue("two", "ca")
+    gone = str(tmp_path / "gone.pem")
+    notes = tmp_path / "notes.pem"
+    notes.write_text("no certificate")
+    for files, said in [
+        ((gone, key, ""), f"{gone} cannot be read"),
+        ((certificate, gone, ""), f"{gone} cannot be read"),
+        ((certificate, key, gone), f"{gone} cannot be read"),
+        ((certificate, str(other), ""), "the key is that of another certificate"),
+        ((str(notes), key, ""), "no PEM"),
+        ((certificate, key, str(notes)), "holds no certificate"),
+    ]:
+        with pytest.raises(ConfigurationError, match=re.escape(said)):
+            server_context(*files)
+    server_context(certificate, key, str(ca))

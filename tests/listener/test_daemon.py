@@ -7,6 +7,7 @@ import re
 import signal
 import stat
 import subprocess
+import threading
 import time
 
 import pytest
@@ -195,6 +196,55 @@ def test_limits_of_associations(daemon, instance):
     running.end()
 
 
+def test_more_associations_than_the_limit_that_come_at_once_are_refused(daemon):
+    running = daemon("--max-associations", "2")
+    senders = [Sender(running.port) for _ in range(6)]
+    refused = []
+
+    def associate(sender):
+        try:
+            sender.associate()
+        except Rejected as rejected:
+            refused.append(rejected.args[0])
+
+    threads = [threading.Thread(target=associate, args=(sender,)) for sender in senders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused == [(2, 3, 2)] * 4
+    for sender in senders:
+        sender.close()
+    running.end()
+
+
+def test_one_association_after_the_other_is_within_a_limit_of_one(daemon):
+    running = daemon("--max-associations", "1")
+    for _ in range(5):
+        with Sender(running.port).associate() as sender:
+            assert sender.echo().status == 0
+            sender.release()
+    running.end()
+
+
+def test_all_addresses_are_those_of_ipv4_too(daemon):
+    running = daemon("--bind", "::", "--allow-ip", "127.0.0.0/8")
+    with Sender(running.port).associate() as sender:
+        assert sender.echo().status == 0
+        sender.release()
+    running.end()
+
+
+def test_a_port_that_another_has_is_of_this_machine(daemon):
+    running = daemon()
+    port = str(running.port)
+    elsewhere = ["-o", str(running.folder / "b"), "--state", str(running.folder / "b" / "s.db")]
+    second = daemon("--port", port, *elsewhere, ready=False)
+    assert second.process.wait(30) == 7
+    assert f"cannot listen on 127.0.0.1 port {port}" in second.text()
+    running.end()
+
+
 def test_a_receiver_that_dies_is_started_again_and_loses_nothing(daemon, instance):
     running = daemon("--receivers", "1")
     assert send(running, instance("1.2.3", 1)) == [0]
@@ -248,6 +298,8 @@ def test_after_the_drain_time_objects_are_refused_and_it_ends(daemon, instance):
         assert statuses <= {0x0000, 0xA700}
         assert 0xA700 in statuses
     assert running.process.wait(20) == 0
+    assert "draining: 1 connection is open" in running.text()
+    assert "the drain time is over: 1 connection is cut" in running.text()
 
 
 def test_a_second_signal_ends_at_once(daemon, instance):

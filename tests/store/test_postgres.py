@@ -148,6 +148,15 @@ def test_a_server_that_does_not_sync_is_refused(monkeypatch, url):
         open_database(place_of(url))
 
 
+def test_a_database_that_is_not_in_utf8_is_refused(postgres, url):
+    psql(
+        postgres,
+        "CREATE DATABASE bytes ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+    )
+    with pytest.raises(StoreError, match="not in UTF-8"):
+        open_database(place_of(url.replace("/postgres?", "/bytes?")))
+
+
 def test_a_schema_of_something_else_and_a_newer_one_are_refused(postgres):
     psql(postgres, "CREATE SCHEMA theirs")
     psql(postgres, "CREATE TABLE theirs.meta (key TEXT, value TEXT)")

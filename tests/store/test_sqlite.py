@@ -15,7 +15,7 @@ import pytest
 
 from converter.core.issues import Issue
 from converter.core.study import assemble, pack, pack_block, unpack_block
-from converter.errors import StoreError
+from converter.errors import ConfigurationError, StoreError
 from converter.store import (
     Companion,
     Converted,
@@ -24,6 +24,8 @@ from converter.store import (
     PackedBlock,
     Part,
     SkippedRow,
+    open_beside,
+    open_database,
     open_kept,
     open_temporary,
     place_of,
@@ -321,8 +323,30 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     with pytest.raises(StoreError, match="no dcm2fhir state"):
         open_kept(path)
     path.write_bytes(b"These are my notes, and no database. " * 50)
-    with pytest.raises(StoreError, match=r"damaged.*[Mm]ove it away"):
+    with pytest.raises(StoreError, match=r"other\.db is damaged.*[Mm]ove it away"):
         open_kept(path)
+
+
+def test_a_damaged_state_of_a_daemon_is_to_be_kept_since_nothing_reads_it_anew(tmp_path):
+    path = tmp_path / "listen.db"
+    path.write_bytes(b"These are my notes, and no database. " * 50)
+    for role in ("", "daemon"):
+        with pytest.raises(StoreError, match=r"listen\.db is damaged.*studies backup") as raised:
+            open_database(path, role=role)
+        assert "inputs" not in str(raised.value)
+    with pytest.raises(StoreError, match=r"studies backup.*convert"):
+        open_beside(path)
+
+
+def test_a_state_that_cannot_be_opened_is_named(tmp_path):
+    with pytest.raises(StoreError, match=r"gone/listen\.db failed \(SQLITE_CANTOPEN\)"):
+        open_database(tmp_path / "gone" / "listen.db")
+
+
+@pytest.mark.parametrize("text", ["mysql://x/y", "POSTGRESQL://x/y", "file:///x", "s3://b/c"])
+def test_a_state_of_an_unknown_kind_is_no_file(text):
+    with pytest.raises(ConfigurationError, match="is not known"):
+        place_of(text)
 
 
 def test_a_newer_schema_is_refused_politely(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,16 @@ if TYPE_CHECKING:
 
     from converter.config import Loaded
     from converter.delivery.sender import Sender
+    from converter.delivery.talk import Delivery
+    from converter.store.outbox import Row
     from converter.store.sql import SqlStore
 
 __all__ = ["DaemonDelivery"]
 
 PAUSE = 0.5
 """Seconds between looks at an empty outbox."""
+
+logger = logging.getLogger("converter.delivery")
 
 
 class DaemonDelivery:
@@ -50,7 +55,16 @@ class DaemonDelivery:
         for name in self._names:
             store.outbox.configure(name, self._kept)
         store.outbox.reclaim()  # a daemon has its state alone: what was on its way is on nobody's
-        sender = self._sender = self._destinations.sender(store, lambda _row, _delivery: None)
+        sender = self._sender = self._destinations.sender(store, _told)
         while not stop():
             sender.run(stop=stop)
             time.sleep(PAUSE)
+
+
+def _told(row: Row, delivery: Delivery) -> None:
+    """Say which study waits for a person: its own list says that it is published."""
+    if delivery.state in {"held", "dead"}:
+        from converter.listener.writer import log_name
+
+        name = log_name(row.study_uid)
+        logger.warning("study %s waits in `dcm2fhir dead list`: %s", name, delivery.reason)

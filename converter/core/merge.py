@@ -86,6 +86,10 @@ def unite(
     subject = reconcile(standing, ours, uid, carries, replaces)
     if isinstance(subject, Mismatch):
         return subject
+    if is_withdrawn(ours) and standing.get("subject"):
+        # to take instances back says nothing of whose study it is
+        subject = standing["subject"]
+        ours = {name: value for name, value in ours.items() if name != "contained"}
 
     replace = ownership == "replace"
     merged: Json = {"resourceType": "ImagingStudy"}

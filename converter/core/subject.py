@@ -17,7 +17,7 @@ from converter.core.patient import two_people
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Mismatch", "carries_identifier", "reconcile"]
+__all__ = ["Mismatch", "carries_identifier", "compare_identifiers", "reconcile"]
 
 Json = dict[str, Any]
 
@@ -53,6 +53,13 @@ def carries_identifier(patient: Json | None, subject: Json) -> bool:
             system and (system, value) in _keys(patient.get("identifier")) for system, value in ours
         )
     )
+
+
+def compare_identifiers(
+    one: Json | Iterable[Json] | None, other: Json | Iterable[Json] | None
+) -> Literal["same", "differ", "unknown"]:
+    """Compare identifiers of two Patients or subjects; numbers of different systems say nothing."""
+    return _compare(_keys(one), _keys(other))
 
 
 def reconcile(

@@ -1,6 +1,7 @@
 """What goes before a study: its Patient and the other resources that it refers to, each made once.
 
-They are created where they are absent and never updated. A link is made only where an identifier with a
+They are created where they are absent and never updated, but for the Patient that belongs to one study, where
+somebody said that the study is another patient's. A link is made only where an identifier with a
 system says so: never by a bare number, a name, or one hit among several.
 """
 
@@ -18,6 +19,7 @@ from converter.core.companions import reduce
 from converter.core.issues import Issue
 from converter.core.subject import carries_identifier
 from converter.delivery.answers import Answer
+from converter.delivery.scoped import OWN_SYSTEM, OwnPatient
 from converter.delivery.talk import Talk, created_id, strip_base, token
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ __all__ = ["Companions", "Shared"]
 Json = dict[str, Any]
 
 TRIES = 5
-OWN_SYSTEM = "urn:ietf:rfc:3986"
 
 
 class Shared:
@@ -73,6 +74,8 @@ class Companions:
     link_orders : bool
     shared : Shared, optional
         What other threads know of the same server.
+    replaces : sequence of dict
+        Subjects of ours that may be replaced: somebody said whose study it is.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Companions:
         lookup: Literal["off", "create", "hold"] = "off",
         link_orders: bool = False,
         shared: Shared | None = None,
+        replaces: Sequence[Json] = (),
     ) -> None:
         self.talk = talk
         self.resources = {key(resource): resource for resource in resources}
@@ -99,6 +103,7 @@ class Companions:
         self.findings: list[Issue] = []
         self.patients: dict[str, Json | None] = {}
         """Patients that were read, by reference."""
+        self.own = OwnPatient(talk, replaces, finish)
 
     def forget(self) -> None:
         """Believe nothing that is remembered: the server says that something is missing."""
@@ -110,18 +115,47 @@ class Companions:
 
     def prepare(self, study: Json) -> Json:
         """Make everything that the study refers to; give the study with references as they are there."""
+        self.own.of_study(study)
         study = self._link_patient(study)
         if self.link_orders:
             study = self._link(study)
         for of in self._ordered():
-            if of in self.mapping:
-                continue
-            with self.shared.lock(of):
-                reference = self.shared.get(of) or self._ensure(self.resources[of])
-                self.shared.put(of, reference)
-            self.mapping[of] = self.learnt[of] = reference
+            if of not in self.mapping:
+                with self.shared.lock(of):
+                    reference = self.shared.get(of) or self._ensure(self.resources[of])
+                    self.shared.put(of, reference)
+                self.mapping[of] = self.learnt[of] = reference
+            if of == self.own.key:
+                self._look_at_own(study)
+        return self.refer(study)
+
+    def refer(self, study: Json) -> Json:
+        """Give the study with references as they are there, and make nothing."""
         prepared: Json = self._there(study)
         return prepared
+
+    def _look_at_own(self, study: Json) -> None:
+        """See that the Patient that belongs to this study alone is who we say that it is."""
+        of, subject = self.own.key, study.get("subject") or {}
+        reference = self.mapping[of]
+        if reference in self.patients:
+            return  # made, or looked at, a moment ago
+        ours = self.resources[of]
+        body = self._there(_searchable(ours)[0] if self.server_ids else ours)
+        known = self.own.look(reference, ours, body, subject)
+        if known is None:
+            self.shared.put(of, "")
+            self.mapping[of] = self.learnt[of] = self._ensure(ours)
+            self.shared.put(of, self.mapping[of])
+        else:
+            self.patients[reference] = known
+
+    def bring(self) -> bool:
+        """Let the study's own Patient be the one that it was resolved to; false where somebody wrote it meanwhile."""
+        brought = self.own.bring()
+        if not brought:
+            self.patients.clear()
+        return brought
 
     def patient(self, study: Json) -> Json | None:
         """Patient that a study refers to, as it stands there or as we made it."""
@@ -191,7 +225,8 @@ class Companions:
                 continue
             standing, action = self.talk.read(kind, id_)
             if standing is not None:
-                self._same(resource, standing.resource)
+                if f"{kind}/{id_}" != self.own.key:  # that one is looked at for itself
+                    self._same(resource, standing.resource)
                 return f"{kind}/{id_}"
             if action == "gone":
                 self.talk.end("gone", Answer(410), f"GET {kind}", (f"{kind}/{id_}",))
@@ -204,6 +239,8 @@ class Companions:
                 allowed=frozenset({"reread", "server-ids"}),
             )
             if action == "done":
+                if kind == "Patient":
+                    self.patients[f"{kind}/{id_}"] = body
                 return f"{kind}/{id_}"
             if action == "server-ids":
                 self.server_ids = True
@@ -229,7 +266,9 @@ class Companions:
                 self.talk.hold("patient-ambiguous")
             self.talk.end("several", answer, f"POST {kind}")
         made = created_id(answer, kind)
-        if made and answer.status == 200 and kind == "Patient":
+        if made and answer.status == 201 and kind == "Patient":
+            self.patients[f"{kind}/{made}"] = named
+        elif made and kind == "Patient" and key(named) != self.own.key:
             standing, _ = self.talk.read(kind, made)
             if standing is not None:
                 self._same(named, standing.resource)

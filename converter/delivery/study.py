@@ -87,6 +87,7 @@ class _Attempt:
             lookup=policy.patient_lookup,
             link_orders=policy.link_orders,
             shared=shared,
+            replaces=job.replaces,
         )
 
     def run(self) -> Delivery:
@@ -99,7 +100,10 @@ class _Attempt:
                     standing is None
                 ):  # it was never published there, or others deleted it: as it should be
                     return self.delivered(self.ours, "", wrote=False)
-                self.ours = self.companions.prepare(self.job.resource)
+                # what is taken back keeps its subject: it needs no Patient
+                known = self.job.row.delivered > 0
+                prepare = self.companions.refer if known else self.companions.prepare
+                self.ours = prepare(self.job.resource)
             done = self.create() if standing is None else self.update(standing)
             if done is not None:
                 return done
@@ -160,6 +164,8 @@ class _Attempt:
         if self.companions.server_ids:
             return self.create_there(body)
         id_ = str(self.ours["id"])
+        if not self.bring():
+            return None
         self.uncertain = True
         answer, action = self.talk.ask(
             "PUT",
@@ -187,7 +193,16 @@ class _Attempt:
             return None
         return self.delivered(self.ours, version)
 
+    def bring(self) -> bool:
+        """Have the study's own Patient be the right one; else it is looked at again."""
+        if self.companions.bring():
+            return True
+        self.ours = self.companions.prepare(self.job.resource)
+        return False
+
     def create_there(self, body: bytes) -> Delivery | None:
+        if not self.bring():
+            return None
         search = quote(token("urn:dicom:uid", f"urn:oid:{self.uid}"), safe=":/.-_~|")
         answer, action = self.talk.ask(
             "POST",
@@ -243,6 +258,8 @@ class _Attempt:
         body, finished = self.body(merged)
         if body is None:
             return self.too_large(standing)
+        if not self.bring():
+            return None
         if _plain(finished) == _plain(standing.resource):
             return self.delivered(merged, standing.etag, wrote=self.overwrote)
         answer, action = self.talk.ask(

@@ -106,9 +106,30 @@ class Desk(Ledger):
         with self.database.guard():
             blocks = study_blocks(self.database.connection, study_uid)
             study = assemble(study_uid, blocks)
-        rows = self.all("SELECT sop_uid FROM received_instance WHERE study_uid = ?", (study_uid,))
-        there = {row[0] for row in rows}
-        return [(note.uid, note.title, sorted(note.named & there)) for note in notes_of(study)]
+        keys = {
+            row[0]: row[1:]
+            for row in self.all(
+                "SELECT sop_uid, patient, issuer, universal FROM received_instance "
+                "WHERE study_uid = ?",
+                (study_uid,),
+            )
+        }
+        return [
+            (
+                note.uid,
+                note.title,
+                [
+                    uid
+                    for uid in sorted(note.named & keys.keys())
+                    # a note of another patient rejects nothing
+                    if all(
+                        one == other or not one or not other
+                        for one, other in zip(keys[uid], keys[note.uid], strict=True)
+                    )
+                ],
+            )
+            for note in notes_of(study)
+        ]
 
     def resolve(self, study_uid: str, patient: str, issuer: str | None, now: float) -> bool:
         """Say whose study it is; whether there is such a study with such a patient."""

@@ -16,7 +16,7 @@ import msgspec
 
 from converter.core.header import Header, digest
 from converter.core.study import Block, pack
-from converter.listener import origins
+from converter.listener import origins, subjects
 from converter.listener.origins import Origins, TagSet
 from converter.listener.record import Received
 from converter.store import StatePlace, open_database
@@ -152,7 +152,7 @@ class Ledger:
         if reading:
             self.database.only_read(reading)
             return
-        self.database.prepare((*_SCHEMA, *origins.SCHEMA))
+        self.database.prepare((*_SCHEMA, *origins.SCHEMA, *subjects.SCHEMA))
 
     def close(self) -> None:
         """Close the connection."""
@@ -268,13 +268,14 @@ class Ledger:
             "THEN excluded.first_change ELSE received_study.first_change END",
             (uid, now, now),
         )
-        excluded, conflicted, rule = db.execute(
-            "SELECT excluded, conflicted, rule_patient FROM received_study WHERE study_uid = ?",
+        excluded, conflicted, rule, published = db.execute(
+            "SELECT excluded, conflicted, rule_patient, published FROM received_study "
+            "WHERE study_uid = ?",
             (uid,),
         ).fetchone()
         reason = ""
         if excluded == WITHDRAWN:
-            state = "excluded"
+            state, reason = "excluded", "excluded"
         elif excluded:  # what is published of it is taken back first
             state, reason = "settled", "excluded"
         elif rule is None and self._two_patients(db, uid):
@@ -282,12 +283,15 @@ class Ledger:
         elif rule is None and conflicted and not confirmed:
             state, reason = "held", "patient-unconfirmed"
         else:
+            if confirmed and (conflicted or published):
+                subjects.confirm(db, uid)
             state, conflicted = "receiving", 0
         db.execute(
             "UPDATE received_study SET state = ?, reason = ?, conflicted = ? WHERE study_uid = ?",
             (state, reason, conflicted, uid),
         )
-        self._hold(db, uid, reason, now)
+        # that it is taken back may still be on its way
+        self._hold(db, uid, "" if state == "excluded" else reason, now)
         return state
 
     @staticmethod

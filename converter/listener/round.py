@@ -14,7 +14,9 @@ import orjson
 from converter.core.ids import study_id
 from converter.core.rejection import withdraw
 from converter.core.study import pack_block
+from converter.listener import subjects
 from converter.listener.ledger import Ledger, removed, study_blocks
+from converter.listener.writer import log_name
 from converter.pipeline import Request
 from converter.pipeline.converting import convert_studies, reduce_companions
 from converter.pipeline.pool import Stop
@@ -53,6 +55,8 @@ class RoundStore(SqlStore):
         """UIDs in each study of the round that an operator took away."""
         self.excluded: set[str] = set()
         """Studies of the round that an operator excluded."""
+        self.rejected: set[str] = set()
+        """Those of which rejection notes leave nothing."""
 
     def begin(self, study_uids: Iterable[str]) -> None:
         """Begin a round."""
@@ -62,6 +66,7 @@ class RoundStore(SqlStore):
         self._named = set()
         self._gone = {}
         self.excluded = set()
+        self.rejected = set()
         with self._database.transaction() as db:
             self._database.lock(self._round)
             for uid in self._round:
@@ -104,7 +109,9 @@ class RoundStore(SqlStore):
         ]
         gone = self._gone[study_uid].union(held.tombstones if held is not None else ())
         resource = orjson.dumps(withdraw(known))
-        replaces = held.replaces if held is not None else []
+        with self._database.guard():
+            before = subjects.former(self._database.connection, study_uid)
+        replaces = sorted({*before, *(held.replaces if held is not None else [])})
         return Converted(
             study_uid,
             "converted",
@@ -122,6 +129,7 @@ class RoundStore(SqlStore):
         )
 
     def save(self, conversions: Sequence[Converted]) -> None:
+        self.rejected.update(item.study_uid for item in conversions if item.withdrawn)
         super().save(
             [
                 msgspec.structs.replace(
@@ -134,13 +142,17 @@ class RoundStore(SqlStore):
         )
 
     def _replaced(self, item: Converted) -> list[bytes]:
-        """Subjects that we published of a study before an operator said whose it is, and that give way now."""
-        rule = "SELECT 1 FROM received_study WHERE study_uid = ? AND rule_patient IS NOT NULL"
+        """Subjects that we published of a study before somebody said whose it is, and that give way now."""
         held = self.conversion(item.study_uid)
-        if held is None or not self._all(rule, (item.study_uid,)):
+        if held is None:
             return []
-        before, now = _subject(held), _subject(item)
-        return sorted({*held.replaces, before} - {now, b""})
+        now = _subject(item)
+        if before := {*held.replaces, _subject(held)} - {now, b""}:
+            with self._database.transaction() as db:
+                subjects.remember(db, item.study_uid, before)
+        with self._database.guard():
+            found = subjects.replaceable(self._database.connection, item.study_uid)
+        return [subject for subject in found if subject != now]
 
     def alone(self) -> AbstractContextManager[None]:
         """While what spans studies is made and written, other hosts wait: the last one speaks for all studies."""
@@ -290,8 +302,12 @@ def publish(
         reason = outcome.reason
         if reason in _WITHDRAWN or (state == "published" and uid in store.excluded):
             state, reason = "excluded", reason or "excluded"
+        elif state == "published" and uid in store.rejected:
+            state, reason = "excluded", "rejected"
         if state == "failed":
             state = "held"
+        if state == "held":
+            logger.warning("study %s is held: %s", log_name(uid), reason)
         ledger.published(uid, revisions[uid], state, reason, outcome.resource_id, codes)
         states[uid] = state
     return states

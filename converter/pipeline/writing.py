@@ -105,7 +105,11 @@ class _Writer:
                         replaces=[orjson.loads(subject) for subject in item.replaces],
                     )
                     reason = str(getattr(united, "reason", ""))
-                    resource = resource if reason else united
+                    if not reason:
+                        if item.withdrawn and united.get("subject") != resource.get("subject"):
+                            # it keeps the patient that it has, of whom this one does not speak
+                            self.silent.add(item.study_uid)
+                        resource = united
                 elif item.withdrawn:
                     self.nothing(item, id_, issues)
                     return

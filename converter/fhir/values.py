@@ -39,6 +39,10 @@ UNKNOWN = ("unknown", "")
 
 REMEMBERED = 4096
 """Values remembered an element."""
+RECALLED = 1024
+"""Values that `recalling` keeps an element."""
+LONGEST = 1024
+"""Bytes of such a value at most: what stands in every study is short."""
 VAIN = 200
 """So often in a row something new: a value that each resource has for itself, and not looked for again."""
 
@@ -126,7 +130,7 @@ def remembering(
                 nonlocal latest
                 latest = dict(value)
             else:
-                right.add(orjson.dumps(value))
+                right.add(_snug(orjson.dumps(value)))
 
     return coded, coding if kind == "Coding" else concept
 
@@ -163,12 +167,17 @@ def recalling(check: ValueCheck) -> tuple[Test, ValueCheck]:
                 written = orjson.dumps(value)
             except TypeError:
                 return
-            if b"xtension" not in written:
-                if len(right) >= REMEMBERED:
+            if len(written) <= LONGEST and b"xtension" not in written:
+                if len(right) >= RECALLED:
                     right.clear()
-                right.add(written)
+                right.add(_snug(written))
 
     return quick, checked
+
+
+def _snug(written: bytes) -> bytes:
+    """Copy to keep: what orjson gives may hold the buffer that it was written into, of some KiB."""
+    return bytes(memoryview(written))
 
 
 def plain_codes_only(value: dict[str, Any]) -> bool:

@@ -11,11 +11,12 @@ import click
 from converter.errors import MappingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import Console
 
     from converter.config import Loaded
+    from converter.errors import Fault
 
 __all__ = [
     "Command",
@@ -26,6 +27,7 @@ __all__ = [
     "count_or_word",
     "duration",
     "option",
+    "refusal",
     "size",
     "usage",
     "verbosity",
@@ -136,6 +138,13 @@ def usage(message: str) -> click.UsageError:
     return click.UsageError(message, click.get_current_context(silent=True))
 
 
+def refusal(faults: Sequence[Fault]) -> Exception:
+    """Make the error of faulty values: of use where all of them stand on the command line, else of configuration."""
+    if all(fault.file == "command line" for fault in faults):
+        return usage("; ".join(f"{fault.key} {fault.message}" for fault in faults))
+    return MappingError(faults)
+
+
 def size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """Check the value of an option that is a size, such as ``64MiB``."""
     from converter.settings import parse_size
@@ -192,10 +201,7 @@ def configuration(
     try:
         loaded = load(file, flags=given)
     except MappingError as error:
-        if all(fault.file == "command line" for fault in error.faults):
-            text = "; ".join(f"{fault.key} {fault.message}" for fault in error.faults)
-            raise usage(text) from error
-        raise
+        raise refusal(error.faults) from error
     logs.start(loaded.config.log.format, verbose=verbose, quiet=quiet)
     return loaded
 

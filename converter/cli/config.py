@@ -62,7 +62,9 @@ def show(config_file: str | None, changed: bool, **_: Any) -> None:
 def check(config_file: str | None, **_: Any) -> None:
     """Read the configuration, the profiles and mappings that it names, and tell all faults; exit 3 if there is one."""
     loaded = configuration(config_file, {})
-    faults = _mapping_faults(loaded) + _missing_files(loaded)
+    from converter.cli.refusals import listen_faults
+
+    faults = _mapping_faults(loaded) + _missing_files(loaded) + listen_faults(loaded)
     if faults:
         raise MappingError(faults)
     where = str(loaded.file) if loaded.file else "no configuration file, defaults only"

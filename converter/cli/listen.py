@@ -14,6 +14,7 @@ from converter.cli.common import (
     configuration,
     count_or_word,
     option,
+    refusal,
     size,
     usage,
     verbosity,
@@ -54,6 +55,7 @@ ELSEWHERE = {
     "ownership": "convert.ownership",
     "timezone": "site.timezone",
     "log_format": "log.format",
+    "allow_http": "delivery.allow_http",
     "open_": "listen.open",
 }
 
@@ -184,6 +186,13 @@ def duration(_context: click.Context, _parameter: click.Parameter, value: str | 
     multiple=True,
     heading=OUT,
     help="Deliver to a FHIR server: its base URL, or a name of [destinations] (repeatable).",
+)
+@option(
+    "--allow-http",
+    is_flag=True,
+    default=None,
+    heading=OUT,
+    help="Plain http beyond this machine: others can read what is sent.",
 )
 @option(
     "--ownership",
@@ -317,11 +326,14 @@ def _request(loaded: Loaded, stack: ExitStack) -> Request:
 def daemon_settings(loaded: Loaded) -> DaemonSettings:
     """How the daemon runs, by the configuration in force."""
     from converter.cli.places import state_folder
-    from converter.listener.policy import Peer, Policy, networks
+    from converter.cli.refusals import listen_faults
+    from converter.listener.policy import Peer, Policy
     from converter.listener.starting import DaemonSettings
     from converter.settings import parse_duration, parse_size
     from converter.store import place_of
 
+    if faults := listen_faults(loaded):
+        raise refusal(faults)
     held = loaded.config.listen
     peers = tuple(
         Peer(
@@ -336,17 +348,8 @@ def daemon_settings(loaded: Loaded) -> DaemonSettings:
         )
         for name, peer in sorted(held.peers.items())
     )
-    networks([*held.allow_ip, *(address for peer in peers for address in peer.addresses)])
-    if (held.tls_key or held.tls_ca) and not held.tls_cert:
-        raise usage("--tls-key and --tls-ca go with --tls-cert.")
-    if any(peer.certificate for peer in peers) and not held.tls_ca:
-        raise usage("[listen.peers] binds a title to a certificate: that needs --tls-ca.")
-    if held.keep_files and held.success_status == "0xB006":
-        raise usage(
-            "success_status 0xB006 says that pixel data is discarded: not with --keep-files."
-        )
     policy = Policy(
-        ae_title=held.ae_title,
+        ae_title=held.ae_title.strip(),
         require_called=held.require_called_aet,
         calling=held.allow_calling_aet,
         addresses=held.allow_ip,

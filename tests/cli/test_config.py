@@ -129,3 +129,51 @@ def test_check_tells_files_that_are_not_there(capsys, tmp_path):
     assert "dcm2fhir.toml: destinations.main.token_file: " in err
     assert "dcm2fhir.toml: listen.tls_key: " in err
     assert err.count("is not there") == 2
+
+
+LISTEN = {
+    'ae_title = "TOOLONGTITLE1234567"': "listen.ae_title: is no AE title: 19 characters",
+    'ae_title = "  "': "listen.ae_title: is blank",
+    'allow_calling_aet = ["CT1", "CT\\\\2"]': "listen.allow_calling_aet: is no AE title",
+    'allow_ip = ["zz"]': "listen.allow_ip: 'zz' is no address",
+    "port = 70000": "listen.port: is no port",
+    'tls_key = "there"': "listen.tls_key: goes with tls_cert",
+    'keep_files = "files"\nsuccess_status = "0xB006"': "listen.success_status: 0xB006 says",
+    'quiet_period = "20m"': "listen.quiet_period: a quiet_period (--quiet-period) of 20m is longer",
+    'quiet_cap = "30s"': "listen.quiet_cap: a quiet_period (--quiet-period) of 60s is longer",
+    '[listen.peers.a]\nae_titles = ["É"]': "listen.peers.a.ae_titles: is no AE title",
+    '[listen.peers.a]\nae_titles = ["A\\t"]': "listen.peers.a.ae_titles: is no AE title",
+    '[listen.peers.a]\naddresses = ["10.1.2.5/99"]': "listen.peers.a.addresses: '10.1.2.5/99'",
+    '[listen.peers.a]\ncertificate = "a.example"': "listen.peers.a.certificate: binds titles",
+}
+
+
+@pytest.mark.parametrize("text", LISTEN)
+@pytest.mark.parametrize("command", [["config", "check"], ["listen", "-o", "out"]])
+def test_check_tells_what_listen_refuses(capsys, tmp_path, text, command):
+    (tmp_path / "there").write_text("t")
+    (tmp_path / "dcm2fhir.toml").write_text(f"[listen]\n{text}\n", encoding="utf-8")
+    assert run(command) == 3
+    assert f"dcm2fhir.toml: {LISTEN[text]}" in capsys.readouterr().err
+
+
+def test_all_that_listen_refuses_is_told_at_once(capsys, tmp_path):
+    (tmp_path / "dcm2fhir.toml").write_text('[listen]\nae_title = ""\nallow_ip = ["a", "b"]\n')
+    assert run(["config", "check"]) == 3
+    assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+@pytest.mark.parametrize("title", ["TOOLONGTITLE1234567", "", " ", "É", "A\\B", "A\tB"])
+def test_an_option_that_is_no_ae_title_is_an_error_of_use(capsys, title):
+    for option in ("--ae-title", "--allow-calling-aet"):
+        assert run(["listen", "-o", "out", option, title]) == 2
+        assert "AE title" in capsys.readouterr().err
+
+
+def test_listen_takes_what_its_advice_names(capsys):
+    # refused at the next step: nothing listens in this test
+    to = ["listen", "--to", "http://fhir.example/r4", "--bind", "0.0.0.0"]
+    assert run(to) == 3
+    assert "--allow-http" in capsys.readouterr().err
+    assert run([*to, "--allow-http"]) == 3
+    assert "--allow-ip" in capsys.readouterr().err

@@ -72,7 +72,7 @@ def test_an_open_association_holds_its_study_back_until_the_cap(daemon, instance
 
 
 def test_what_was_acknowledged_is_published_after_a_kill(daemon, instance):
-    running = daemon("--quiet-period", "1h")
+    running = daemon("--quiet-period", "1h", "--quiet-cap", "2h")
     assert send(running, *[instance("1.2.3", n) for n in range(1, 20)]) == [0] * 19
     running.kill()
     again = daemon()
@@ -263,7 +263,7 @@ def test_a_receiver_that_dies_is_started_again_and_loses_nothing(daemon, instanc
 
 
 def test_sigterm_lets_open_associations_finish(daemon, instance):
-    running = daemon("--quiet-period", "1h")
+    running = daemon("--quiet-period", "1h", "--quiet-cap", "2h")
     senders = [Sender(running.port).associate() for _ in range(5)]
     for number, sender in enumerate(senders, 1):
         assert sender.store(*instance("1.2.3", number)).status == 0

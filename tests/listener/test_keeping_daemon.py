@@ -219,7 +219,7 @@ def test_two_daemons_do_not_share_a_folder_of_files(daemon, tmp_path):
 def test_pixel_data_that_is_kept_is_not_said_to_be_discarded(daemon, tmp_path):
     environment = {"DCM2FHIR_LISTEN__SUCCESS_STATUS": "0xB006"}
     refused = daemon("--keep-files", str(tmp_path / "files"), ready=False, env=environment)
-    assert refused.process.wait(30) == 2
+    assert refused.process.wait(30) == 3
     assert "0xB006" in refused.text()
 
 

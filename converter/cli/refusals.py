@@ -1,0 +1,94 @@
+"""What ``dcm2fhir listen`` refuses of its configuration, all at once; ``config check`` tells the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from converter.errors import ConfigurationError, Fault
+from converter.listener.policy import networks
+from converter.settings import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from converter.config import Loaded
+
+__all__ = ["listen_faults"]
+
+Key = tuple[str, ...]
+LONGEST_TITLE = 16
+PORTS = 65535
+
+
+def listen_faults(loaded: Loaded) -> list[Fault]:
+    """Every fault of ``[listen]`` that one value, or several together, have; the origin is where the first stands."""
+    found = []
+    for keys, message in [*_titles(loaded), *_addresses(loaded), *_together(loaded)]:
+        paths = [("listen", *key) for key in keys]
+        given = [path for path in paths if path in loaded.origins]
+        path = given[0] if given else paths[0]
+        found.append(Fault(loaded.origins.get(path, "default"), ".".join(path), message))
+    return found
+
+
+def _lists(loaded: Loaded, name: str, of_peers: str) -> Iterator[tuple[Key, str]]:
+    """(key, value) of a list of ``[listen]``, and of those of its peers."""
+    held = loaded.config.listen
+    yield from (((name,), value) for value in getattr(held, name))
+    for peer, settings in held.peers.items():
+        yield from ((("peers", peer, of_peers), value) for value in getattr(settings, of_peers))
+
+
+def _titles(loaded: Loaded) -> Iterator[tuple[list[Key], str]]:
+    named: list[tuple[Key, str]] = [(("ae_title",), loaded.config.listen.ae_title)]
+    for key, title in [*named, *_lists(loaded, "allow_calling_aet", "ae_titles")]:
+        if why := _title_fault(title):
+            yield [key], why
+
+
+def _title_fault(title: str) -> str:
+    """Why a text is no AE title (PS3.5 table 6.2-1), or empty."""
+    if not title.strip():
+        return "is blank, and so no AE title"
+    if not (title.isascii() and title.isprintable()) or "\\" in title:
+        return "is no AE title: ASCII without backslash and control characters"
+    if len(title.strip()) > LONGEST_TITLE:
+        return f"is no AE title: {len(title.strip())} characters, and {LONGEST_TITLE} are the most"
+    return ""
+
+
+def _addresses(loaded: Loaded) -> Iterator[tuple[list[Key], str]]:
+    for key, text in _lists(loaded, "allow_ip", "addresses"):
+        try:
+            networks([text])
+        except ConfigurationError as error:
+            yield [key], str(error).rstrip(".")
+
+
+def _together(loaded: Loaded) -> Iterator[tuple[list[Key], str]]:
+    held: Any = loaded.config.listen
+    for key in ("port", "http_port"):
+        if getattr(held, key) > PORTS:
+            yield [(key,)], f"is no port: {PORTS} is the last"
+    for key in ("tls_key", "tls_ca"):
+        if getattr(held, key) and not held.tls_cert:
+            yield [(key,)], "goes with tls_cert (--tls-cert)"
+    for name, peer in held.peers.items():
+        if peer.certificate and not held.tls_ca:
+            yield (
+                [("peers", name, "certificate")],
+                "binds titles to a certificate: that needs tls_ca (--tls-ca)",
+            )
+    if held.keep_files and held.success_status == "0xB006":
+        yield (
+            [("success_status",), ("keep_files",)],
+            "0xB006 says that pixel data is discarded: not with keep_files (--keep-files)",
+        )
+    if parse_duration(held.quiet_period) > parse_duration(held.quiet_cap):
+        yield (
+            [("quiet_period",), ("quiet_cap",)],
+            (
+                f"a quiet_period (--quiet-period) of {held.quiet_period} is longer than "
+                f"a quiet_cap (--quiet-cap) of {held.quiet_cap}"
+            ),
+        )

@@ -187,7 +187,7 @@ REASONS: dict[str, Reason] = {
         "held",
         True,
         "The study that stands at the destination belongs to another patient, or nothing shows that it is the same one.",
-        "Find out whose study it is; put it right at the destination.",
+        "Find out whose study it is; `dcm2fhir studies resolve` of a study that the daemon published, else put it right at the destination.",
     ),
     "study-mismatch": Reason(
         "held",

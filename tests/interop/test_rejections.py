@@ -176,3 +176,36 @@ def test_a_purge_keeps_notes(start, send, tmp_path):
     send(running, images(tmp_path / "b", 2, 3, StudyDescription="Again"))
     running.until(lambda: listed(running.resources()[0]) == KEPT)
     running.end()
+
+
+def row(running):
+    """(state, reason) of the one study, as `studies list` says."""
+    (line,) = [x for x in running.studies("list").splitlines() if x.startswith("2.999.1\t")]
+    return line.split("\t")[1], line.split("\t")[5]
+
+
+@pytest.mark.parametrize("out", [True, False], ids=["folder", "server"])
+def test_notes_that_leave_nothing_say_so_wherever_it_is_published(
+    daemon, send, tmp_path, stub, out
+):
+    running = daemon(*(() if out else ("--to", stub.base)), out=out)
+    studies = running.resources if out else stub.studies
+    send(running, images(tmp_path / "images", 1, 2))
+    running.until(studies)
+    send(running, note(tmp_path / "note", 1, 2))
+    running.until(lambda: studies()[0]["status"] == "cancelled")
+    settled(running, "excluded")
+    assert row(running) == ("excluded", "rejected")
+    running.end()
+
+
+def test_a_note_of_another_patient_is_not_shown_to_reject_anything(daemon, send, tmp_path):
+    running = daemon()
+    send(running, images(tmp_path / "images", 1, 2))
+    settled(running)
+    send(running, note(tmp_path / "note", 1, PatientID="P2"))
+    settled(running, "conflict")
+    shown = running.studies("show", "2.999.1")
+    assert "2.999.1.9.1 (113037, instances here: 0)" in shown
+    assert "rejected by it" not in shown
+    running.end()

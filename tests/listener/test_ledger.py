@@ -10,6 +10,7 @@ import pytest
 
 from converter.core.study import assemble
 from converter.errors import StoreError
+from converter.listener import subjects
 from converter.listener.desk import Desk
 from converter.listener.ledger import removed, study_blocks
 from converter.listener.record import Received
@@ -213,6 +214,26 @@ def test_unless_the_sender_is_believed(ledger):
     assert done.changed == {STUDY: "receiving"}
 
 
+def test_whom_a_study_was_published_for_gives_way_to_whom_somebody_says(ledger):
+    ingest(ledger, one(1))
+    publish(ledger)
+
+    def given():
+        with ledger.database.transaction() as db:
+            subjects.remember(db, STUDY, [b'{"identifier":{"value":"P1"}}'])
+            assert len(subjects.former(db, STUDY)) == 1
+            return len(subjects.replaceable(db, STUDY))
+
+    ingest(ledger, one(1, 5, patient=b"P2"))
+    assert given() == 0, "nobody said anything"
+    ingest(ledger, one(1, 6, patient=b"P3", peer="ris"), authoritative=["ris"])
+    assert given() == 1
+    ingest(ledger, one(1, 7, patient=b"P2", peer="ct"), authoritative=["ris"])
+    assert given() == 0, "the believed sender said it of another one"
+    assert ledger.resolve(STUDY, "P2", None, 300.0)
+    assert given() == 1
+
+
 # an operator
 
 
@@ -227,7 +248,8 @@ def test_excluding_and_including_again(ledger):
     assert ledger.published(uid, revision, "excluded", "excluded", "id", [])
     assert ledger.study(STUDY).state == "excluded"
     ingest(ledger, one(3))
-    assert ledger.study(STUDY).state == "excluded"
+    assert ledger.study(STUDY)[1:3] == ("excluded", "excluded")
+    assert ledger.all("SELECT * FROM held") == [], "that it is taken back may be on its way"
     assert ledger.settle([STUDY]) == {}
     assert ledger.exclude(STUDY, 300.0, undo=True)
     assert ledger.study(STUDY).state == "settled"

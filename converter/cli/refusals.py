@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from converter.errors import ConfigurationError, Fault
 from converter.listener.policy import networks
 from converter.settings import parse_duration
+from converter.store import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +68,10 @@ def _addresses(loaded: Loaded) -> Iterator[tuple[list[Key], str]]:
 
 def _together(loaded: Loaded) -> Iterator[tuple[list[Key], str]]:
     held: Any = loaded.config.listen
+    try:
+        place_of(held.state)
+    except ConfigurationError as error:
+        yield [("state",)], str(error).removeprefix("--state: ")
     for key in ("port", "http_port"):
         if getattr(held, key) > PORTS:
             yield [(key,)], f"is no port: {PORTS} is the last"

@@ -136,6 +136,8 @@ LISTEN = {
     'ae_title = "  "': "listen.ae_title: is blank",
     'allow_calling_aet = ["CT1", "CT\\\\2"]': "listen.allow_calling_aet: is no AE title",
     'allow_ip = ["zz"]': "listen.allow_ip: 'zz' is no address",
+    'state = "mysql://x/y"': "listen.state: mysql:// is not known",
+    'state = "postgresql://me:secret@x/y"': "listen.state: no password stands in the URL",
     "port = 70000": "listen.port: is no port",
     'tls_key = "there"': "listen.tls_key: goes with tls_cert",
     'keep_files = "files"\nsuccess_status = "0xB006"': "listen.success_status: 0xB006 says",

@@ -33,18 +33,8 @@ from converter.listener.policy import Policy
 __all__ = ["ReceiverProcess", "Receivers"]
 
 logger = logging.getLogger("converter.listener")
-COMING: Final = 2.0
-"""Seconds in which a connection that was passed on counts as the association that it asks for, probably."""
 PATIENCE: Final = 0.5
 """Seconds that one beyond a limit waits: receivers tell a moment late of those that ended."""
-
-
-class Passed(NamedTuple):
-    """A connection that a receiver got."""
-
-    address: str
-    counts_until: float
-    """Until when it counts as an association, although it is none yet."""
 
 
 class Waiting(NamedTuple):
@@ -64,8 +54,8 @@ class ReceiverProcess:
     channel: socket.socket
     ready: bool = False
     taken: bool = False
-    connections: dict[int, Passed] = field(default_factory=dict)
-    """By number: what was passed to it and has not ended."""
+    connections: dict[int, str] = field(default_factory=dict)
+    """Number to address of what was passed to it and has not ended."""
     open: list[tuple[int, str, str]] = field(default_factory=list)
 
 
@@ -190,14 +180,12 @@ class Receivers:
 
     def _over(self, address: str) -> bool:
         """Whether one more from an address is beyond a limit."""
-        now = time.monotonic()
-        held = {number: source for number, source, _ in self.open()}
-        for receiver in self.running.values():
-            for number, passed in receiver.connections.items():
-                if passed.counts_until > now:
-                    held.setdefault(number, passed.address)
-        same = sum(1 for source in held.values() if source == address)
-        return len(held) >= self._policy.max_associations or same >= self._policy.max_per_address
+        # who connects and says nothing does not count, or it would keep others out
+        held = [source for _, source, _ in self.open()]
+        return (
+            len(held) >= self._policy.max_associations
+            or held.count(address) >= self._policy.max_per_address
+        )
 
     def _pass(self, sock: socket.socket, remote: tuple[Any, ...], *, over: bool) -> None:
         ready = [receiver for receiver in self.running.values() if receiver.ready]
@@ -207,9 +195,7 @@ class Receivers:
             return
         receiver = min(ready, key=lambda one: (len(one.connections), one.index))
         self._number += 1
-        receiver.connections[self._number] = Passed(
-            str(remote[0]), 0.0 if over else time.monotonic() + COMING
-        )
+        receiver.connections[self._number] = str(remote[0])
         try:
             send(receiver.channel, Connect(self._number, remote, over), sock)
         except OSError:

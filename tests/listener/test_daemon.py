@@ -196,28 +196,6 @@ def test_limits_of_associations(daemon, instance):
     running.end()
 
 
-def test_more_associations_than_the_limit_that_come_at_once_are_refused(daemon):
-    running = daemon("--max-associations", "2")
-    senders = [Sender(running.port) for _ in range(6)]
-    refused = []
-
-    def associate(sender):
-        try:
-            sender.associate()
-        except Rejected as rejected:
-            refused.append(rejected.args[0])
-
-    threads = [threading.Thread(target=associate, args=(sender,)) for sender in senders]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert refused == [(2, 3, 2)] * 4
-    for sender in senders:
-        sender.close()
-    running.end()
-
-
 def test_one_association_after_the_other_is_within_a_limit_of_one(daemon):
     running = daemon("--max-associations", "1")
     for _ in range(5):

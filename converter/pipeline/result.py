@@ -81,8 +81,10 @@ class RunResult:
         for name in ("instances", "series", "studies"):
             self.counts[name] = totals[name]
         self._count()
+        # what another run has added to since it was read is converted there, but it was read
+        held = self.counts["studies"] or int(next(iter(store.studies()), None) is not None)
         self.ending = Ending(
-            studies=self.counts["studies"],
+            studies=held,
             skipped=self.skipped_counts,
             held=self.held_counts,
             nonconforming=self.nonconforming,

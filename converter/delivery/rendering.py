@@ -72,16 +72,24 @@ class StoreRenderer:
         if found.state != "converted" or not found.resource:
             return None
         store = self._store
-        companions = [self._companion(kind, id_) for kind, id_ in store.contributed(study_uid)]
+        companions = []
+        for kind, id_ in store.contributed(study_uid):
+            companion = self._companion(kind, id_)
+            if companion is None:
+                return None  # another run has just taken the study back, to convert it anew
+            companions.append(companion)
         resource = orjson.loads(found.resource)
         gone = bool(found.withdrawn)
         return Rendered(
             resource, companions, found.dropped, found.tombstones, gone, _replaces(found)
         )
 
-    def _companion(self, kind: str, id_: str) -> Json:
+    def _companion(self, kind: str, id_: str) -> Json | None:
         held = self._store.companion(kind, id_)
-        return reduce(self._store.contributions_to(kind, id_)).resource if held is None else held
+        if held is not None:
+            return held
+        found = self._store.contributions_to(kind, id_)
+        return reduce(found).resource if found else None
 
     def _anew(self, study_uid: str, recipe: Recipe, found: Converted | None) -> Rendered | None:
         if found is not None and found.withdrawn:

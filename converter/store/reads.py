@@ -130,7 +130,9 @@ class Reads:
             for together in _together(page):
                 if len(together) == 1 or least > 1 or self._scope:
                     for type_, id_ in together:
-                        yield type_, id_, self.contributions_to(type_, id_)
+                        # another run may have taken them back meanwhile, to make them anew
+                        if held := self.contributions_to(type_, id_):
+                            yield type_, id_, held
                 else:
                     yield from self._contributions_to(together)
             last = page[-1][:2]

@@ -32,6 +32,8 @@ __all__ = ["Rendered", "Renderer", "Sender", "Tally", "Timing", "refusal_of"]
 Json = dict[str, Any]
 
 HEARTBEAT = 0.5
+UNMADE = 5.0
+"""Seconds after which a study that has no conversion is looked at again."""
 
 logger = logging.getLogger("converter.delivery")
 
@@ -225,7 +227,8 @@ class Sender:
     def _job(self, target: Target, row: Row, now: float) -> Job | None:
         rendered = self.renderer(row.study_uid, row.destination)
         if rendered is None:
-            later = now + self.timing.cap
+            # another run converts it, as a rule, and is soon done
+            later = now + min(UNMADE, self.timing.cap)
             self.outbox.settle([Settled(row, "due", now, later, failed=False)])
             return None
         keys = {f"{c['resourceType']}/{c['id']}" for c in rendered.companions}

@@ -208,6 +208,8 @@ class RunDelivery:
         self._destinations = Destinations(dict.fromkeys(self.settings, config), self.settings)
         self.tally = Tally()
         self._findings: dict[str, list[Issue]] = {}
+        self._delivered: set[tuple[str, str]] = set()
+        """Study and destination, where other runs may have queued it again since."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -234,6 +236,8 @@ class RunDelivery:
                 self._findings[row.study_uid] = delivery.findings
             if delivery.state != "due":
                 progress.advance()
+            if delivery.state == "delivered" and store.several:
+                self._delivered.add((row.study_uid, row.destination))
 
         sender = self._destinations.sender(store, settled)
         until = clock.now() + parse_duration(self._loaded.config.delivery.deliver_timeout)
@@ -249,10 +253,10 @@ class RunDelivery:
             ):
                 continue  # not of this run, held, or at another destination worse off already
             word, why = "published", ""
-            if state == "due":
+            if state == "due" and (uid, name) not in self._delivered:
                 word = "queued"
                 why = "circuit-open" if name in self.tally.circuits else "not-delivered"
-            elif state != "delivered":
+            elif state not in {"due", "delivered"}:
                 word, why = state, reason
             issues = [*outcome.issues, *self._findings.pop(uid, [])]
             store.save_outcomes(

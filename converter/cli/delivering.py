@@ -242,6 +242,12 @@ class RunDelivery:
         sender = self._destinations.sender(store, settled)
         until = clock.now() + parse_duration(self._loaded.config.delivery.deliver_timeout)
         self.tally = sender.run(until=until, stop=stop)
+        while store.several and store.outbox.unconverted(names):
+            # another run has just added to these studies, and is about to convert them
+            if stop() or clock.now() >= until:
+                break
+            time.sleep(0.5)
+            self.tally = sender.run(until=until, stop=stop)
         self._note(store, names)
 
     def _note(self, store: SqlStore, names: Sequence[str]) -> None:

@@ -74,7 +74,8 @@ def test_a_server_that_is_away_is_told_apart_from_damage(folder, capsys):
     assert "secret" not in capsys.readouterr().err
 
 
-def test_two_runs_beside_each_other_deliver_every_instance_once(url, tmp_path, make_dicom):
+@pytest.mark.parametrize("apart", [0.0, 0.25, 0.55])  # one is converting when the other adds
+def test_two_runs_beside_each_other_deliver_every_instance_once(url, tmp_path, make_dicom, apart):
     studies = [f"1.2.3.{n}" for n in range(12)]
     for host in range(2):
         folder = tmp_path / f"in{host}"
@@ -89,6 +90,7 @@ def test_two_runs_beside_each_other_deliver_every_instance_once(url, tmp_path, m
         both = [
             subprocess.Popen(
                 [
+                    "sh", "-c", f'sleep {apart * host}; exec "$@"', "sh",
                     sys.executable, "-m", "converter", "convert", str(tmp_path / f"in{host}"),
                     "--to", stub.base, "--state", url, "-j", "1",
                 ],

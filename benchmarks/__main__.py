@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
+import shutil
 import statistics
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +34,15 @@ class Bench:
         self.options = options
         self.folder = Path(options.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.output = self.folder / "output"
+        # A file system may shun what was just deleted for minutes (ext4 does), which whoever writes next would pay for:
+        # every run gets a folder of its own, and all go at the end.
+        self.outputs = Path(tempfile.mkdtemp(prefix="output-", dir=self.folder))
+        self._numbers = itertools.count()
         self.results: dict[str, Any] = {"missing": {}}
+
+    def output(self) -> str:
+        """A folder that is not there yet."""
+        return str(self.outputs / str(next(self._numbers)))
 
     def peer(self, name: str) -> str:
         """Interpreter of a peer; a peer that is missing is named as missing."""
@@ -42,15 +52,18 @@ class Bench:
         return python
 
     def convert(self, files: Path, jobs: int, *, watch: bool = False):
-        command = [
-            sys.executable, "-m", "converter", "convert", str(files), "-o", str(self.output), "-q",
-            "-j", str(jobs), "--profile", "uk-core", "--profile", "ips",
-            "--report", str(self.folder / "report.json"),
-        ]  # fmt: skip
-        return lambda: run(command, watch=watch, root=ROOT)
+        def convert():
+            command = [
+                sys.executable, "-m", "converter", "convert", str(files), "-o", self.output(), "-q",
+                "-j", str(jobs), "--profile", "uk-core", "--profile", "ips",
+                "--report", str(self.folder / "report.json"),
+            ]  # fmt: skip
+            return run(command, watch=watch, root=ROOT)
+
+        return convert
 
     def program(self, python: str, script: str, files: Path):
-        return lambda: run([python, str(PEERS / script), str(files), str(self.output)])
+        return lambda: run([python, str(PEERS / script), str(files), self.output()])
 
     # -- parts -----------------------------------------------------------------------------------
 
@@ -83,9 +96,9 @@ class Bench:
         files = make(CORPORA[name], self.folder)
         programs = {"ours": self.convert(files, 1), "ours, all cores": self.convert(files, cores())}
         for peer, script in peers.items():
-            if python := self.peer(peer):
+            if python := sys.executable if peer == "least" else self.peer(peer):
                 programs[peer] = self.program(python, script, files)
-        found = interleaved(programs, rounds, self.output)
+        found = interleaved(programs, rounds)
         ours = {what: median(found["ours"], what) for what in ("cpu", "wall")}
         every = median(found["ours, all cores"], "wall")
         rows = {
@@ -119,14 +132,14 @@ class Bench:
         rounds = self.options.rounds if self.options.quick else 1
         self.results["single"] = {
             f"{CORPORA[name].count:,} one-image studies": self._batch(
-                name, {"pydicom": "batch_pydicom.py"}, rounds
+                name, {"pydicom": "batch_pydicom.py", "least": "batch_least.py"}, rounds
             )
         }
 
     def jobs(self) -> None:
         files = make(CORPORA["small" if self.options.quick else "small-100k"], self.folder)
         programs = {str(jobs): self.convert(files, jobs) for jobs in (1, cores())}
-        found = interleaved(programs, self.options.rounds, self.output)
+        found = interleaved(programs, self.options.rounds)
         one = median(found["1"], "wall")
         self.results["jobs"] = {
             jobs: round(one / median(usages, "wall"), 2) for jobs, usages in found.items()
@@ -139,7 +152,7 @@ class Bench:
         counts = (10**4, 10**5) if self.options.quick else (10**4, 10**5, 10**6)
         for count in counts:
             files = tiny_tar(self.folder / f"tiny-{count}", count, instance)
-            usages = interleaved({"ours": self.convert(files, 2, watch=True)}, 1, self.output)
+            usages = interleaved({"ours": self.convert(files, 2, watch=True)}, 1)
             usage = usages["ours"][0]
             first = first or usage.cpu / count
             rows[f"{count:,}"] = {
@@ -174,10 +187,13 @@ def main() -> None:
     bench = Bench(options)
     path = Path(options.output) / "benchmarks.json"
     held = json.loads(path.read_text()) if path.exists() else {}
-    for part in options.part or PARTS:
-        getattr(bench, part)()
-        held = {**held, **bench.results}
-        path.write_text(json.dumps(held, indent=2) + "\n")
+    try:
+        for part in options.part or PARTS:
+            getattr(bench, part)()
+            held = {**held, **bench.results}
+            path.write_text(json.dumps(held, indent=2) + "\n")
+    finally:
+        shutil.rmtree(bench.outputs)
     path.with_suffix(".md").write_text(markdown(held))
     path.with_suffix(".svg").write_text(plot(held))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import subprocess
 import threading
@@ -81,9 +80,7 @@ def run(command: Sequence[str], *, watch: bool = False, root: Path | None = None
     return Usage(usage.ru_utime + usage.ru_stime, wall, peak, output.decode())
 
 
-def interleaved(
-    programs: Mapping[str, Callable[[], Usage]], rounds: int, output: Path | None = None
-) -> dict[str, list[Usage]]:
+def interleaved(programs: Mapping[str, Callable[[], Usage]], rounds: int) -> dict[str, list[Usage]]:
     """Let programs take turns; one that fails is left out, with words."""
     found: dict[str, list[Usage]] = {name: [] for name in programs}
     failed: set[str] = set()
@@ -91,8 +88,6 @@ def interleaved(
         for name, program in programs.items():
             if name in failed:
                 continue
-            if output is not None:
-                shutil.rmtree(output, ignore_errors=True)
             try:
                 found[name].append(program())
             except RuntimeError as error:

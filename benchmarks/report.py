@@ -11,6 +11,7 @@ NAMES = {
     "ours_walk": "dcm2fhir, no two headers alike",
     "floor": "open, read 8 KB, close",
     "pydicom": "pydicom",
+    "least": "read 8 KB, write two files",
     "fw_file_rs": "fw-file-rs",
 }
 COLOURS = {"ours": "#1a7f37", "ours_walk": "#7fc79a"}

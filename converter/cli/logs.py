@@ -78,6 +78,10 @@ def start(
     least = logging.INFO if form == "json" else logging.WARNING
     least = logging.ERROR if quiet else least
     ours.setLevel({0: least, 1: logging.INFO}.get(verbose, logging.DEBUG))
+    everybody = logging.getLogger()
+    if not everybody.handlers:
+        # what nobody handles goes to stderr as it is, names of objects included
+        everybody.addHandler(logging.NullHandler())
     for name in SILENT:
         library = logging.getLogger(name)
         library.handlers[:] = [logging.NullHandler()]

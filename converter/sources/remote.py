@@ -74,7 +74,7 @@ def version_of(info: dict[str, Any]) -> int:
 
 def failure(error: Exception) -> tuple[str, str]:
     """Reason code and detail of what went wrong; the error's own words may hold an address."""
-    status = getattr(error, "status", None)
+    status = getattr(error, "status", None) or getattr(error, "status_code", None)
     if isinstance(error, FileNotFoundError) or status in {404, 410}:
         return "not-found", ""
     if isinstance(error, PermissionError) or status in {401, 403}:
@@ -105,7 +105,15 @@ def _opened(_process: int, protocol: str, options: tuple[tuple[str, Any], ...]) 
     more = (
         {"use_listings_cache": False, "skip_instance_cache": True} if protocol != "memory" else {}
     )
-    return stores.get(EXTRAS[protocol], Store)(_class_of(protocol)(**dict(options), **more))
+    made = _class_of(protocol)
+    try:
+        system = made(**dict(options), **more)
+    except Exception as error:  # each library has its own; their words may hold an account
+        raise ConfigurationError(
+            f"{protocol}:// cannot be opened ({type(error).__name__}): its library finds no account or no credentials,"
+            " or settings that it does not know. It looks in the environment and in the files of the store's own tools."
+        ) from error
+    return stores.get(EXTRAS[protocol], Store)(system)
 
 
 def _class_of(protocol: str) -> Any:

@@ -79,6 +79,7 @@ def test_libraries_are_silent_and_their_warnings_are_class_and_place(capfd):
     stream = started(verbose=2)
     logging.getLogger("pydicom").error("Invalid value DOE^JANE")
     logging.getLogger("pynetdicom.acse").error("DOE^JANE")
+    logging.getLogger("of.somebody.else").error("scans/DOE^JANE.dcm")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = logs._warned

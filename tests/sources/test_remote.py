@@ -322,6 +322,24 @@ def test_a_missing_package_is_told_with_what_to_install(protocol, monkeypatch):
         look([f"{protocol}://bucket/x"])
 
 
+def test_a_store_that_lacks_its_settings_is_told_without_what_its_library_says(monkeypatch):
+    def unsettled(**_):
+        raise ValueError("account secret1 has no key")
+
+    monkeypatch.setattr(remote, "_class_of", lambda _protocol: unsettled)
+    remote._opened.cache_clear()
+    with pytest.raises(ConfigurationError, match=r"gs:// cannot be opened \(ValueError\)") as said:
+        look(["gs://bucket/x"])
+    assert "secret1" not in str(said.value)
+
+
+@pytest.mark.parametrize("field", ["status", "status_code"])
+def test_what_an_answer_says_is_found_wherever_a_library_puts_it(field):
+    error = OSError("key secret1")
+    setattr(error, field, 403)
+    assert remote.failure(error) == ("permission-denied", "")
+
+
 def test_an_unknown_protocol_is_told():
     with pytest.raises(SourceError, match=r"ftp://host/x: no such protocol"):
         look(["ftp://u:secret@host/x"])

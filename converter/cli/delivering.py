@@ -176,7 +176,7 @@ def clock_of(store: SqlStore) -> Clock:
 
 
 def _recipe(config: Config, own: DestinationSettings, rules: RuleSet) -> tuple[Recipe, Policy]:
-    from converter.pipeline.writing import stamped
+    from converter.pipeline.publishing import stamped
 
     judge = judge_of(rules, trusted=False, twice=False)
 

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from converter.core.engine import Options
+    from converter.core.issues import Issue
     from converter.core.rules import RuleSet
-    from converter.pipeline import Judge
+    from converter.fhir.checker import Checker
+    from converter.pipeline import Judge, Verdict
     from converter.settings import Config, ConvertSettings
 
-__all__ = ["judge_of", "merge_options", "options_of", "rules_of"]
+__all__ = ["WorkerJudge", "checker_of", "judge_of", "merge_options", "options_of", "rules_of"]
 
 
 def rules_of(config: Config) -> RuleSet:
@@ -52,24 +54,39 @@ def _ours(rules: RuleSet) -> Iterator[str]:
             yield from head.get("claims", {}).values()
 
 
-def judge_of(rules: RuleSet, *, trusted: bool = True, twice: bool = True) -> Judge:
+def checker_of(rules: RuleSet) -> Checker:
+    """Make what holds resources against R4 and the profiles asked for."""
+    from converter.fhir.shipped import shipped_checker
+
+    return shipped_checker(rules.profiles)
+
+
+def judge_of(
+    rules: RuleSet,
+    *,
+    trusted: bool = True,
+    twice: bool = True,
+    checker: Checker | None = None,
+    second: Callable[[dict[str, Any]], list[Issue]] | None = None,
+) -> Judge:
     """Make the check of a run: base R4, the profiles asked for, and fhir.resources on what has a new shape.
 
     ``twice``: ask fhir.resources as well. ``trusted``: UIDs were checked when they were read; those of others at a destination were not.
+    ``second``: who is asked in its place.
     """
-    from converter.core.issues import Issue
     from converter.fhir.claims import claims, patient_claims
     from converter.fhir.models import ShapeGuard
-    from converter.fhir.shipped import shipped_checker
     from converter.pipeline import Verdict
 
-    checker = shipped_checker(rules.profiles)
+    checker = checker or checker_of(rules)
     guard = ShapeGuard()
     refused: dict[str, list[Issue]] = {}
     """What is to be said of Patients that were looked at for their study first, by id."""
 
-    def second(resource: dict[str, Any]) -> list[Issue]:
+    def ask(resource: dict[str, Any]) -> list[Issue]:
         return guard.issues(resource) if twice and checker.fresh(resource) else []
+
+    second = second or ask
 
     def judge(
         resource: dict[str, Any], patient: dict[str, Any] | None, dropped: Sequence[str]
@@ -101,3 +118,32 @@ def judge_of(rules: RuleSet, *, trusted: bool = True, twice: bool = True) -> Jud
         return Verdict([*issues, *found, *models], canonicals)
 
     return judge
+
+
+class WorkerJudge:
+    """The check of a run in its worker processes.
+
+    fhir.resources is asked about the first resource of a shape, and which one that is only the run knows: what is
+    new to a worker is left to the run. Each worker goes by UID, so the first of all is among those.
+    """
+
+    def __init__(self, rules: RuleSet, checker: Checker | None = None) -> None:
+        self._rules = rules
+        self._checker = checker or checker_of(rules)
+        self._judge = judge_of(rules, checker=self._checker, second=self._second)
+        self._unsure = False
+
+    def __reduce__(self) -> tuple[type[WorkerJudge], tuple[RuleSet]]:
+        return WorkerJudge, (self._rules,)
+
+    def __call__(
+        self, resource: dict[str, Any], patient: dict[str, Any] | None, dropped: Sequence[str]
+    ) -> Verdict:
+        """Check a resource; see `converter.pipeline.request.Judge`."""
+        self._unsure = False
+        verdict = self._judge(resource, patient, dropped)
+        return verdict._replace(unsure=self._unsure)
+
+    def _second(self, resource: dict[str, Any]) -> list[Issue]:
+        self._unsure |= self._checker.fresh(resource)
+        return []

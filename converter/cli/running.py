@@ -14,7 +14,14 @@ import click
 
 from converter.cli.common import console, usage
 from converter.cli.progress import progress_for
-from converter.cli.rules import judge_of, merge_options, options_of, rules_of
+from converter.cli.rules import (
+    WorkerJudge,
+    checker_of,
+    judge_of,
+    merge_options,
+    options_of,
+    rules_of,
+)
 from converter.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -168,6 +175,7 @@ def request_of(
     config, settings = loaded.config, loaded.config.convert
     rules = rules_of(config)
     parts = Parts.real(**merge_options(rules))
+    checker = checker_of(rules)
     names = _names(given, stack)
     look(named)  # before an output folder is made and locked
     return Request(
@@ -176,7 +184,8 @@ def request_of(
         options=options_of(settings),
         parts=parts,
         sink=None if dry_run or not settings.output else _sink(settings),
-        judge=judge_of(rules),
+        judge=judge_of(rules, checker=checker),
+        worker_judge=WorkerJudge(rules, checker),
         names=names,
         filters=Filters(
             tuple(code.upper() for code in settings.modality),

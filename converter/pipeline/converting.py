@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import orjson
 
 from converter.core.companions import complete
@@ -59,8 +60,13 @@ def _begin(*arguments: Any) -> None:
     _job = _Job(*arguments)
 
 
-def _work(work: _Work) -> list[Converted]:
-    return _convert(work, _job)
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Converted]).decode
+
+
+def _work(work: _Work) -> bytes:
+    """Convert in a worker; given back as one piece, for pickling each finding would cost as much again."""
+    return _encode(_convert(work, _job))
 
 
 def _convert(work: _Work, job: _Job) -> list[Converted]:
@@ -142,11 +148,12 @@ def convert_studies(request: Request, store: StudyStore, progress: Progress, sto
                 return
             _save(store, progress, _convert(work, job))
         return
-    pool = Pool[_Work, list[Converted]](_work, _begin, tuple(job), request.jobs, _Work.halves)
+    pool = Pool[_Work, bytes](_work, _begin, tuple(job), request.jobs, _Work.halves)
     with closing(pool.run(works, stop)) as results:
         for work, given in results:
-            made = given
-            if made is None:
+            if given is not None:
+                made = _decode(given)
+            else:
                 uid, blocks = work.studies[0]
                 rows = sum(len(unpack_block(block).rows) for block in blocks)
                 made = [_failed(uid, 0, rows, "The process that converted it died.")]

@@ -114,6 +114,8 @@ class Pool(Generic[T, R]):
         self._arguments = arguments
         self._jobs = jobs
         self._halves = halves
+        self.died = False
+        """Whether a worker died."""
 
     def _executor(self, jobs: int) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
@@ -143,6 +145,7 @@ class Pool(Generic[T, R]):
                     return
                 done, _ = wait(flying, timeout=0.5, return_when=FIRST_COMPLETED)
                 if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+                    self.died = True
                     # All of them end so, and nothing says whose fault it was: one after the other, alone.
                     wait(flying)
                     executor.shutdown()

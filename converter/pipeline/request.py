@@ -118,6 +118,8 @@ class Verdict(NamedTuple):
     issues: Sequence[Issue]
     profiles: Sequence[str]
     """Canonicals that it may claim."""
+    unsure: bool = False
+    """Whether a worker leaves the resource to the run's own check, which knows what came before it."""
 
 
 Judge = Callable[[Json, Json | None, Sequence[str]], Verdict]
@@ -143,6 +145,8 @@ class Request:
     sink: Sink | None = None
     """Where resources go; ``None`` is a dry run."""
     judge: Judge = no_judge
+    worker_judge: Judge | None = None
+    """What says the same in worker processes, and is picklable; ``None``: the run alone writes."""
     names: Iterable[str] = ()
     """More paths, from ``--from-file``."""
     filters: Filters = field(default_factory=Filters)

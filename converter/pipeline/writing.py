@@ -1,69 +1,142 @@
-"""Phase four: unite, check, claim, write; studies by UID, then what they name."""
+"""Phase four: unite, check, claim, write; studies by UID, then what they name; workers do it where there is much."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import orjson
+import msgspec
 
-from converter.core.issues import Issue, gather
-from converter.core.rejection import is_withdrawn
-from converter.errors import ConverterError, StandingError
-from converter.pipeline.converting import batches, reduce_published, unreadable, where
-from converter.store import Converted, Outcome, StudyStore
+from converter.pipeline.converting import batches, reduce_published
+from converter.pipeline.pool import Pool
+from converter.pipeline.publishing import (
+    Draft,
+    LeftToTheRunError,
+    Tools,
+    Written,
+    lost,
+    write_companion,
+    write_study,
+)
+from converter.sinks import FileSink
+from converter.store import Companion, Converted, Outcome, StudyStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator
 
     from converter.pipeline.pool import Stop
     from converter.pipeline.request import Progress, Request
+    from converter.sinks import Files
 
-__all__ = ["finish", "stamped", "write_resources"]
+__all__ = ["write_resources"]
 
 Json = dict[str, Any]
 
-
-STATES = {"patient-conflict": "conflict", "study-failed": "failed"}
-"""Reason to the state of a study; all others are ``held``."""
-
-
-def finish(
-    resource: Json, patient: Json | None, dropped: list[str], request: Request
-) -> tuple[Json, list[str], list[Any]]:
-    """Check a resource and stamp the profiles that it may claim; a failed check costs the claims only."""
-    verdict = request.judge(resource, patient, dropped)
-    profiles = list(verdict.profiles)
-    resource = stamped(resource, profiles)
-    return resource, profiles, list(verdict.issues)
+FEW = 1000
+"""Resources that one process writes before others would have started."""
+A_TASK = 40
+"""Resources of one task."""
+ROWS = 4000
+"""Instances of one task, about: a large study is a task alone."""
 
 
-def stamped(resource: Json, profiles: Sequence[str]) -> Json:
-    """Give the resource with the profiles that it may claim; not changed in place."""
-    if not profiles:
-        return resource
-    meta = dict(resource.get("meta") or {})
-    # What others stamped stays (`converter.core.merge`), ours comes first.
-    others = [url for url in meta.get("profile") or [] if url not in profiles]
-    meta["profile"] = [*profiles, *others]
-    front: Json = {k: resource[k] for k in ("resourceType", "id") if k in resource}
-    rest = {k: v for k, v in resource.items() if k not in front and k != "meta"}
-    return {**front, "meta": meta, **rest}
+_Item = TypeVar("_Item", Draft, Companion)
 
 
-def _broke_off(uid: str, error: Exception) -> Issue:
-    return Issue("error", "study-failed", "ImagingStudy", "", where(error), (uid,))
+class _Work(NamedTuple):
+    """Studies, or resources that span studies."""
+
+    items: tuple[Any, ...]
+
+    def halves(self) -> list[_Work]:
+        middle = len(self.items) // 2
+        return [_Work(self.items[:middle]), _Work(self.items[middle:])] if middle else []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To a worker as one piece: pickled finding by finding it would cost as much as what is done there."""
+        return _unpacked, (isinstance(self.items[0], Draft), _encode(self.items))
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_drafts = msgspec.msgpack.Decoder(tuple[Draft, ...]).decode
+_companions = msgspec.msgpack.Decoder(tuple[Companion, ...]).decode
+_results = msgspec.msgpack.Decoder(list[Written | None]).decode
+
+
+def _unpacked(studies: bool, items: bytes) -> _Work:
+    return _Work(_drafts(items) if studies else _companions(items))
+
+
+_tools: Tools
+
+
+def _begin(files: Files | None, *others: Any) -> None:
+    global _tools  # noqa: PLW0603  one job a worker process
+    if files is not None:
+        files.in_worker()
+    _tools = Tools(files, *others)
+
+
+def _work(work: _Work) -> bytes:
+    return _encode([_written(item) for item in work.items])
+
+
+def _written(item: Draft | Companion) -> Written | None:
+    """What became of it; ``None`` where that is left to the run."""
+    try:
+        if isinstance(item, Draft):
+            return write_study(item, _tools)
+        return Written(write_companion(item, _tools))
+    except LeftToTheRunError:
+        return None
+
+
+class _Reference(msgspec.Struct):
+    reference: str = ""
+
+
+class _Subject(msgspec.Struct):
+    subject: _Reference | None = None
+
+
+_subject = msgspec.json.Decoder(_Subject).decode
+
+
+def _patient_id(item: Converted) -> str:
+    """Id of the Patient that a study refers to."""
+    subject = _subject(item.resource).subject if item.resource else None
+    kind, _, id_ = (subject.reference if subject is not None else "").partition("/")
+    return id_ if kind == "Patient" else ""
 
 
 class _Writer:
-    def __init__(self, request: Request, store: StudyStore, progress: Progress) -> None:
+    def __init__(
+        self,
+        request: Request,
+        store: StudyStore,
+        progress: Progress,
+        stop: Stop,
+        pruned: set[str],
+    ) -> None:
         self.request = request
         self.store = store
         self.progress = progress
+        self.stop = stop
+        self.pruned = pruned
+        self.tools = Tools(
+            request.sink, request.judge, request.parts.unite, request.ownership, self._patient
+        )
         self.outcomes: list[Outcome] = []
         self.held_now = False
         """Whether the writing itself held a study, so that its companions must not speak for it."""
         self.silent: set[str] = set()
         """Studies of which nothing was written although they are not held."""
+        self.looked_at: set[str] = set()
+        """Ids of Patients that the check of the run saw with a study of theirs."""
+
+    def _patient(self, id_: str) -> Json | None:
+        self.looked_at.add(id_)
+        return self.store.companion("Patient", id_)
 
     def note(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -75,103 +148,126 @@ class _Writer:
         self.store.save_outcomes(self.outcomes)
         self.outcomes = []
 
-    def write(self, resource: Json) -> str:
-        if self.request.sink is None:
-            return "unwritten"
-        self.request.sink.write(resource)
-        return "published"
+    def take(self, made: Written) -> None:
+        """Note what became of a study."""
+        uid = made.outcome.study_uid
+        if made.hold:
+            self.store.hold([uid], made.hold)
+            self.held_now = True
+        if made.silent:
+            self.silent.add(uid)
+        self.note(made.outcome)
 
-    def study(
-        self, item: Converted, reason: str, remarks: Sequence[Issue], pruned: set[str]
-    ) -> None:
-        """Write one study; ``reason``: why it is held, if it is."""
-        resource: Json = orjson.loads(item.resource) if item.resource else {}
-        id_ = str(resource.get("id", ""))
-        issues = [*item.issues, *remarks]
-        profiles: list[str] = []
-        sink = self.request.sink
-        if not reason:
-            ownership = "replace" if item.study_uid in pruned else self.request.ownership
-            try:
-                standing = sink.stands("ImagingStudy", id_) if sink is not None else None
-                if standing is not None:
-                    united = self.request.parts.unite(
-                        standing,
-                        resource,
-                        ownership,
-                        tombstones=frozenset(item.tombstones),
-                        # a folder remembers no more of it: what is cancelled and empty is as we left it
-                        written=("status",) if is_withdrawn(standing) else (),
-                        replaces=[orjson.loads(subject) for subject in item.replaces],
-                    )
-                    reason = str(getattr(united, "reason", ""))
-                    if not reason:
-                        if item.withdrawn and united.get("subject") != resource.get("subject"):
-                            # it keeps the patient that it has, of whom this one does not speak
-                            self.silent.add(item.study_uid)
-                        resource = united
-                elif item.withdrawn:
-                    self.nothing(item, id_, issues)
-                    return
-                if not reason:
-                    patient = self.patient(resource)
-                    resource, profiles, found = finish(
-                        resource, patient, item.dropped, self.request
-                    )
-                    issues = gather([*issues, *found])
-            except StandingError:
-                reason = "standing-unreadable"
-                issues = [*issues, unreadable("ImagingStudy", id_)]
-            except ConverterError:
-                raise
-            except Exception as error:  # noqa: BLE001  one study must not cost the others
-                reason = "study-failed"
-                issues = [*issues, _broke_off(item.study_uid, error)]
-            if reason:
-                self.store.hold([item.study_uid], reason)
-                self.held_now = True
-        if reason:
-            state, profiles = STATES.get(reason, "held"), []
-        else:
-            state = self.write(resource)
-        self.note(
-            Outcome(
-                "ImagingStudy",
-                id_,
-                item.study_uid,
-                state,
-                reason,
-                profiles,
-                issues,
-                item.series,
-                item.instances,
-            )
+    def drafts(self, items: Iterable[Converted]) -> Iterator[Draft]:
+        """Studies with what the store says of them."""
+        for batch in batches(items, 20):
+            held, remarks = self.store.said_of([item.study_uid for item in batch])
+            named = {item.study_uid: _patient_id(item) for item in batch}
+            patients = self.store.bodies("Patient", sorted({*named.values()} - {""}))
+            for item in batch:
+                uid = item.study_uid
+                patient = named[uid]
+                yield Draft(
+                    item,
+                    held.get(uid, ""),
+                    remarks.get(uid, ()),
+                    uid in self.pruned,
+                    patient,
+                    patients.get(patient, b""),
+                )
+
+    def studies(self, *, shared: bool) -> None:
+        """Write all studies; ``shared``: in workers."""
+        drafts = self.drafts(self.store.converted())
+        if shared:
+            left = []
+            for draft, made in self._in_workers(drafts):
+                if made is None:
+                    left.append(draft.item.study_uid)
+                else:
+                    self.take(made)
+            # by UID, as if the run had written all: what the check says of a first one hangs on the order
+            drafts = self.drafts(filter(None, map(self.store.conversion, sorted(left))))
+        for draft in drafts:
+            if self.stop:
+                return
+            if shared:
+                self.looked_at.add(draft.patient_id)
+            self.take(write_study(draft, self.tools))
+
+    def companions(self, *, shared: bool) -> None:
+        """Write what spans studies."""
+        companions: Iterable[Companion] = filter(self._is_named, self.store.companions())
+        if shared:
+            left: list[Companion] = []
+            for companion, made in self._in_workers(self._unseen(companions, left)):
+                if made is None:
+                    left.append(companion)
+                else:
+                    self.note(made.outcome)
+            companions = sorted(left, key=lambda item: (item.resource_type, item.resource_id))
+        for companion in companions:
+            if self.stop:
+                return
+            self.note(write_companion(companion, self.tools))
+
+    def _is_named(self, companion: Companion) -> bool:
+        """Whether a study that was written names it."""
+        if not self.silent:
+            return True
+        kind, id_ = companion.resource_type, companion.resource_id
+        return not all(uid in self.silent for uid, _ in self.store.contributions_to(kind, id_))
+
+    def _unseen(
+        self, companions: Iterable[Companion], left: list[Companion]
+    ) -> Iterator[Companion]:
+        """Companions without those of which the check of the run has more to say."""
+        for companion in companions:
+            if companion.resource_type == "Patient" and companion.resource_id in self.looked_at:
+                left.append(companion)
+            else:
+                yield companion
+
+    def _in_workers(self, items: Iterator[_Item]) -> Iterator[tuple[_Item, Written | None]]:
+        """Give what became of each, in any order; ``None`` where that is left to the run."""
+        request = self.request
+        sink = request.sink if isinstance(request.sink, FileSink) else None
+        tools = (
+            sink.for_workers() if sink is not None else None,
+            request.worker_judge,
+            request.parts.unite,
+            request.ownership,
         )
+        pool = Pool[_Work, bytes](_work, _begin, tools, request.jobs, _Work.halves)
+        with closing(pool.run(_works(items), self.stop)) as results:
+            for work, given in results:
+                # without a result: it killed its worker
+                told = map(lost, work.items) if given is None else _results(given)
+                for item, made in zip(work.items, told, strict=True):
+                    if sink is not None and made is not None and made.outcome.state == "published":
+                        sink.wrote(made.outcome.resource_type)
+                    yield item, made
+        if pool.died and sink is not None:
+            sink.sweep()
 
-    def nothing(self, item: Converted, id_: str, issues: list[Issue]) -> None:
-        """Write nothing of a study that is withdrawn where it was never published, nor its Patient for it."""
-        self.silent.add(item.study_uid)
-        kept = gather(issues)
-        self.note(Outcome("ImagingStudy", id_, item.study_uid, "held", item.withdrawn, [], kept))
 
-    def patient(self, study: Json) -> Json | None:
-        """Patient that a study is about, as this run makes it; ``None`` where it makes none."""
-        reference = str((study.get("subject") or {}).get("reference", ""))
-        if reference.startswith("#"):
-            for contained in study.get("contained") or []:
-                if contained.get("id") == reference[1:]:
-                    return dict(contained)
-        kind, _, id_ = reference.partition("/")
-        return self.store.companion("Patient", id_) if kind == "Patient" else None
+def _works(items: Iterator[_Item]) -> Iterator[_Work]:
+    batch: list[Any] = []
+    rows = 0
+    for item in items:
+        batch.append(item)
+        rows += item.item.instances if isinstance(item, Draft) else 0
+        if len(batch) >= A_TASK or rows >= ROWS:
+            yield _Work(tuple(batch))
+            batch, rows = [], 0
+    if batch:
+        yield _Work(tuple(batch))
 
-    def companion(self, kind: str, id_: str, body: bytes, issues: list[Any]) -> None:
-        if self.silent and all(
-            uid in self.silent for uid, _ in self.store.contributions_to(kind, id_)
-        ):
-            return
-        resource, profiles, found = finish(orjson.loads(body), None, [], self.request)
-        state = self.write(resource)
-        self.note(Outcome(kind, id_, "", state, "", profiles, gather([*issues, *found])))
+
+def _workers(request: Request) -> bool:
+    """Whether worker processes can write: files, for which no order counts, or nothing at all."""
+    able = request.sink is None or isinstance(request.sink, FileSink)
+    return able and request.jobs > 1 and request.worker_judge is not None
 
 
 def write_resources(
@@ -186,24 +282,12 @@ def write_resources(
     """
     totals = store.totals()
     progress.phase("writing", totals["studies"] + totals["companions"])
-    writer = _Writer(request, store, progress)
-    for batch in batches(store.converted(), 20):
-        if stop:
-            break
-        held, remarks = store.said_of([item.study_uid for item in batch])
-        for item in batch:
-            if stop:
-                break
-            uid = item.study_uid
-            writer.study(item, held.get(uid, ""), remarks.get(uid, ()), pruned)
+    writer = _Writer(request, store, progress, stop, pruned)
+    able = _workers(request)
+    writer.studies(shared=able and totals["studies"] + totals["instances"] // 40 > FEW)
     if writer.held_now:
         reduce_published(request, store, stop)
-    for companion in store.companions():
-        if stop:
-            break
-        writer.companion(
-            companion.resource_type, companion.resource_id, companion.resource, companion.issues
-        )
+    writer.companions(shared=able and totals["companions"] > FEW)
     writer.flush()
     if not stop:
         store.settle()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from converter.errors import ConfigurationError
 from converter.sinks.bundles import BundleSink
-from converter.sinks.files import FileSink
+from converter.sinks.files import Files, FileSink
 from converter.sinks.interface import Sink
 from converter.sinks.ndjson import NdjsonSink, NdjsonStream
 from converter.sinks.null import NullSink
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BundleSink",
     "FileSink",
+    "Files",
     "Format",
     "NdjsonSink",
     "NdjsonStream",

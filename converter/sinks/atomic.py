@@ -137,6 +137,8 @@ class Lock:
 
     def __init__(self, path: Path, output: str | os.PathLike[str]) -> None:
         self.path = path
+        self.left = False
+        """Whether a killed run left it, and so may have left more."""
         self._descriptor = -1
         with guarded(output):
             while self._descriptor < 0:
@@ -149,6 +151,7 @@ class Lock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # the holder before us may have removed the file that we opened
             if os.path.samestat(os.fstat(descriptor), self.path.lstat()):
+                self.left = os.fstat(descriptor).st_size > 0
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
                 ours_alone(descriptor)

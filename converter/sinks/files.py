@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import orjson
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
 
     from converter.sinks.interface import Json
 
-__all__ = ["FileSink", "encode", "read_standing", "relative_path"]
+__all__ = ["FileSink", "Files", "encode", "read_standing", "relative_path"]
 
 _TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 TEMPORARY = ".dcm2fhir.tmp"
+_LEFT = re.compile(r"\.dcm2fhir\.[0-9]+\.tmp")
+"""Temporary files of workers."""
 
 
 def encode(resource: Json, *, pretty: bool = True) -> bytes:
@@ -82,50 +85,29 @@ def _unreadable(folder: Path, resource_type: str) -> StandingError:
     )
 
 
-class FileSink:
-    """Folder of JSON files.
+class Files:
+    """Resources in a folder that a `FileSink` holds: what reads and writes them, picklable for its workers.
 
     Parameters
     ----------
     folder : Path
-        Made if it is not there.
-    pretty : bool
-        Indent, so that people and ``diff`` can read it.
-    durable : bool
-        Sync each file before it takes its name: a power cut then loses none that was reported.
+    pretty, durable : bool
+        See `FileSink`.
     """
 
     def __init__(self, folder: Path, *, pretty: bool = True, durable: bool = False) -> None:
         self.folder = folder
         self.pretty = pretty
         self.durable = durable
+        self._temporary = TEMPORARY
         self._folders: set[str] = set()
-        self._stood: set[str] = set()
         self._absent = ""
         """What was looked for last and is not there."""
         self._root = os.fspath(folder)
-        if folder.exists() and not folder.is_dir():
-            raise SinkError(f"{folder} is a file: --format json wants a folder.")
-        with guarded(folder):
-            make_private_folder(folder)
-        self._lock = Lock(folder / LOCK_NAME, folder)
-        try:
-            with guarded(folder):
-                self._sweep()
-        except BaseException:
-            self._lock.release()
-            raise
 
-    def _sweep(self) -> None:
-        """Remove what a killed run left: one temporary file a type at most."""
-        for entry in os.scandir(self.folder):
-            if _TYPE.fullmatch(entry.name) and entry.is_dir():
-                self._stood.add(entry.name)
-                (self.folder / entry.name / TEMPORARY).unlink(missing_ok=True)
-
-    def holds(self, resource_type: str) -> bool:
-        """Whether the folder held resources of a type when it was opened."""
-        return resource_type in self._stood
+    def in_worker(self) -> None:
+        """Take temporary names that no other process takes."""
+        self._temporary = f".dcm2fhir.{os.getpid()}.tmp"
 
     def stands(self, resource_type: str, resource_id: str) -> Json | None:
         """Resource that stands in the folder."""
@@ -144,12 +126,73 @@ class FileSink:
                 make_private_folder(self.folder / resource_type)
                 self._folders.add(resource_type)
             if relative == self._absent or not _holds(path, data):
-                temporary = f"{self._root}/{resource_type}/{TEMPORARY}"
+                temporary = f"{self._root}/{resource_type}/{self._temporary}"
                 replace_file(path, temporary, data, durable=self.durable)
         except OSError as error:
             uid = study_uid(resource) if resource_type == "ImagingStudy" else ""
             raise refusal(error, self.folder, uid) from error
         return relative
+
+
+class FileSink(Files):
+    """Folder of JSON files.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    pretty : bool
+        Indent, so that people and ``diff`` can read it.
+    durable : bool
+        Sync each file before it takes its name: a power cut then loses none that was reported.
+    """
+
+    def __init__(self, folder: Path, *, pretty: bool = True, durable: bool = False) -> None:
+        super().__init__(folder, pretty=pretty, durable=durable)
+        self._stood: set[str] = set()
+        self._shared = False
+        if folder.exists() and not folder.is_dir():
+            raise SinkError(f"{folder} is a file: --format json wants a folder.")
+        with guarded(folder):
+            make_private_folder(folder)
+        self._lock = Lock(folder / LOCK_NAME, folder)
+        try:
+            with guarded(folder):
+                self._look()
+            if self._lock.left:
+                self.sweep()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _look(self) -> None:
+        """Note which types stand, and remove what a killed run left of the file that it wrote itself."""
+        for entry in os.scandir(self.folder):
+            if _TYPE.fullmatch(entry.name) and entry.is_dir():
+                self._stood.add(entry.name)
+                (self.folder / entry.name / TEMPORARY).unlink(missing_ok=True)
+
+    def holds(self, resource_type: str) -> bool:
+        """Whether the folder held resources of a type when it was opened."""
+        return resource_type in self._stood
+
+    def for_workers(self) -> Files:
+        """What worker processes of this run write with, which call `Files.in_worker` first."""
+        self._shared = True
+        return Files(self.folder, pretty=self.pretty, durable=self.durable)
+
+    def wrote(self, resource_type: str) -> None:
+        """Note that a worker wrote a resource."""
+        self._folders.add(resource_type)
+
+    def sweep(self) -> None:
+        """Remove what workers left that were killed in the middle of a file."""
+        with guarded(self.folder):
+            for kind in os.scandir(self.folder):
+                if _TYPE.fullmatch(kind.name) and kind.is_dir():
+                    for entry in os.scandir(kind.path):
+                        if _LEFT.fullmatch(entry.name):
+                            os.unlink(entry.path)  # noqa: PTH108
 
     def close(self) -> list[str]:
         """Let go of the folder."""
@@ -165,6 +208,9 @@ class FileSink:
 
     def abort(self) -> None:
         """Let go of the folder; each file that was written is whole and stays."""
+        if self._shared and self._lock.held:
+            with suppress(SinkError):  # the run ends for a reason of its own
+                self.sweep()
         self._lock.release()
 
 

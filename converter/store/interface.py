@@ -172,6 +172,9 @@ class StudyStore(Protocol):
     def converted(self) -> Iterator[Converted]:
         """Conversions sorted by study, without contributions and duplicates; safe to write meanwhile."""
 
+    def conversion(self, study_uid: str) -> Converted | None:
+        """One of `converted`."""
+
     def shared(self) -> Iterator[tuple[str, set[int]]]:
         """(Study UID, hashes) of studies that have SOP Instance UIDs of another study, by UID."""
 
@@ -217,6 +220,9 @@ class StudyStore(Protocol):
 
     def companion(self, resource_type: str, resource_id: str) -> dict[str, Any] | None:
         """One reduced resource."""
+
+    def bodies(self, resource_type: str, resource_ids: Sequence[str]) -> dict[str, bytes]:
+        """JSON of reduced resources of one type, by id, as far as there are such."""
 
     def companions(self) -> Iterator[Companion]:
         """All reduced resources by type and id."""

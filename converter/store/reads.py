@@ -162,6 +162,19 @@ class Reads:
         with self._database.guard():
             return decode_json(decode_companion(rows[0][0]).resource) if rows else None
 
+    def bodies(self, resource_type: str, resource_ids: Sequence[str]) -> dict[str, bytes]:
+        """JSON of reduced resources of one type, by id; see `StudyStore`."""
+        if not resource_ids:
+            return {}
+        rows = self._all(
+            "SELECT data FROM companion WHERE resource_type = ? "  # noqa: S608
+            f"AND resource_id IN ({', '.join('?' * len(resource_ids))})",
+            (resource_type, *resource_ids),
+        )
+        with self._database.guard():
+            found = [decode_companion(data) for (data,) in rows]
+        return {item.resource_id: item.resource for item in found}
+
     def said_of(self, study_uids: Sequence[str]) -> tuple[dict[str, str], dict[str, list[Issue]]]:
         """Reasons for which studies are held, and findings of this run; see `StudyStore`."""
         some = f"WHERE study_uid IN ({', '.join('?' * len(study_uids))})"

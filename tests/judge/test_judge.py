@@ -13,7 +13,7 @@ from converter.core.merge import unite
 from converter.core.rejection import is_withdrawn, withdraw
 from converter.fhir.judging import judge as judge_ours
 from converter.fhir.shipped import shipped_checker
-from converter.pipeline.writing import stamped
+from converter.pipeline.publishing import stamped
 from tests.fhir.cases import BASES, CASES
 from tests.judge.harness import judge
 

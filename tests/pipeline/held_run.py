@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import pipeline_standins as standins
 
-from converter.pipeline import Parts, Request, reading, run
+from converter.pipeline import Parts, Request, reading, run, writing
+from converter.pipeline.request import no_judge
 from converter.sinks import FileSink
 from converter.sources import planning
 from converter.store import place_of
@@ -35,7 +36,8 @@ class Waiting:
 def main():
     source, out, state, jobs, phase, count = sys.argv[1:]
     planning.LEAST = planning.MOST = 4
-    reading.FEW = 0
+    reading.FEW = writing.FEW = 0
+    writing.A_TASK = 1
     request = Request(
         [source],
         SimpleNamespace(wanted=standins.WANTED, version="1"),
@@ -50,6 +52,7 @@ def main():
         sink=FileSink(Path(out)),
         state=None if state == "-" else place_of(state),
         jobs=int(jobs),
+        worker_judge=no_judge,
     )
     with run(request, progress=Waiting(phase, int(count))) as result:
         print(result.exit_code, result.phase, result.advice, flush=True)  # noqa: T201

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from converter.core.issues import Issue
+from converter.pipeline import Verdict
 from converter.reading import read_file as real_read_file
 from converter.reading import read_stream
 
@@ -20,6 +21,8 @@ KILL = b"KILL THE READER"
 __all__ = [
     "KILL",
     "WANTED",
+    "DeadlyJudge",
+    "UnsureJudge",
     "convert",
     "convert_with_device",
     "read_file",
@@ -100,3 +103,38 @@ def unite(standing, ours, ownership, **_):
         for uid in sorted(series)
     ]
     return {**ours, "series": united}
+
+
+class UnsureJudge:
+    """A check in a worker that leaves some resources to the run, and breaks at others."""
+
+    def __init__(self, unsure, broken=()):
+        self.unsure, self.broken, self.run = unsure, broken, os.getpid()
+
+    def __call__(self, resource, patient, dropped):
+        assert os.getpid() != self.run
+        if resource["resourceType"] == "ImagingStudy":
+            assert patient["id"] == resource["subject"]["reference"].removeprefix("Patient/")
+        if resource["id"] in self.broken:
+            raise KeyError("Secret^Name")
+        return Verdict([], ["urn:p"], unsure=resource["id"] in self.unsure)
+
+
+class DeadlyJudge:
+    """A check in a worker that is killed at a resource, so often, and leaves a part of a file."""
+
+    def __init__(self, id_, folder, times):
+        self.id, self.folder, self.times = id_, folder, times
+
+    def __call__(self, resource, patient, dropped):
+        if resource["id"] == self.id:
+            seen = self.folder.with_name("seen")
+            seen.mkdir(exist_ok=True)
+            number = len(list(seen.iterdir()))
+            if number < self.times:
+                (seen / str(number)).touch()
+                kind = self.folder / resource["resourceType"]
+                kind.mkdir(exist_ok=True)
+                (kind / f".dcm2fhir.{os.getpid()}.tmp").write_bytes(b"{")
+                os.kill(os.getpid(), signal.SIGKILL)
+        return Verdict([], [])

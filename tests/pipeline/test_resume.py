@@ -156,7 +156,13 @@ def held(folder, tmp_path, state, jobs, phase, count):
 
 @pytest.mark.parametrize(
     ("phase", "count", "jobs"),
-    [("reading", 9, 1), ("reading", 13, 2), ("converting", 1, 1), ("writing", 3, 1)],
+    [
+        ("reading", 9, 1),
+        ("reading", 13, 2),
+        ("converting", 1, 1),
+        ("writing", 3, 1),
+        ("writing", 3, 2),
+    ],
 )
 def test_a_run_that_was_killed_is_finished_by_the_next(
     folder, tmp_path, state, convert, counted, standing, phase, count, jobs
@@ -175,13 +181,14 @@ def test_a_run_that_was_killed_is_finished_by_the_next(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    ("phase", "kept"), [("reading", True), ("writing", True), ("reading", False)]
+    ("phase", "kept", "jobs"),
+    [("reading", True, 1), ("writing", True, 1), ("writing", True, 2), ("reading", False, 1)],
 )
 def test_an_interrupted_run_keeps_what_is_done_and_says_how_to_go_on(
-    folder, tmp_path, state, convert, standing, number, phase, kept
+    folder, tmp_path, state, convert, standing, number, phase, kept, jobs
 ):
     convert(folder, out="whole")
-    with held(folder, tmp_path, state if kept else "-", 1, phase, 2) as process:
+    with held(folder, tmp_path, state if kept else "-", jobs, phase, 2) as process:
         assert process.stdout.readline() == "waiting\n"
         process.send_signal(number)
         said, _ = process.communicate("\n")

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from converter.core.header import Header, digest
+from converter.core.header import Header
 from converter.core.study import Block, pack
 from converter.listener import origins, subjects
+from converter.listener.intake import take_in
 from converter.listener.origins import Origins, TagSet
 from converter.listener.record import Received
 from converter.store import StatePlace, open_database
@@ -24,8 +25,6 @@ from converter.store.database import Connection
 
 __all__ = ["LIVE", "Ingested", "Ledger", "study_blocks"]
 
-_TIMES = 1 << 40
-"""Epochs from here on are times (`Ledger.next_epoch`)."""
 CHUNK = 1000
 """Instances of one block."""
 
@@ -185,78 +184,16 @@ class Ledger:
 
         Of two copies of one instance the later stands, by epoch and stamp.
         """
-        counts: Counter[str] = Counter()
-        touched: dict[str, set[str]] = {}
-        replaced: list[tuple[str, str, str]] = []
-        older: set[tuple[int, int, str]] = set()
         with self.database.transaction() as db, self.database.queued():
             self.database.lock({one.study_instance_uid for _, one in batch})
             now = self.database.now() or now
-            for epoch, one in batch:
-                kind, before = self._put(db, epoch, one)
-                if kind == "older":
-                    kind = "known"
-                    older.add((epoch, one.stamp, one.sop_instance_uid))
-                counts[kind] += 1
-                if kind in {"new", "changed"}:
-                    touched.setdefault(one.study_instance_uid, set()).add(one.peer)
-                if kind == "changed" and before:
-                    after = digest(one.header).hex()
-                    replaced.append((one.study_instance_uid, before.hex(), after))
+            taken = take_in(db, batch, several=self.database.several)
             believed = set(authoritative)
             states = {
                 uid: self.judge(db, uid, now, confirmed=senders <= believed and bool(senders))
-                for uid, senders in sorted(touched.items())
+                for uid, senders in sorted(taken.touched.items())
             }
-        return Ingested(states, counts, replaced, older)
-
-    def _put(self, db: Connection, epoch: int, one: Received) -> tuple[str, bytes]:
-        key = (one.study_instance_uid, one.sop_instance_uid)
-        held = db.execute(
-            "SELECT epoch, stamp, digest, series_uid, header IS NULL FROM received_instance "
-            "WHERE study_uid = ? AND sop_uid = ?",
-            key,
-        ).fetchone()
-        # A time of several hosts is no count of runs: also where what they left comes to a file.
-        timed = self.database.several or epoch >= _TIMES
-        order = (0, epoch + one.stamp) if timed else (epoch, one.stamp)
-        if held is not None and (held[0], held[1]) >= order:
-            return "known" if (held[0], held[1]) == order else "older", b""
-        made = digest(one.header)
-        if held is not None and held[2] == made and held[3] == one.series_instance_uid:
-            db.execute(
-                "UPDATE received_instance SET epoch = ?, stamp = ? WHERE study_uid = ? AND sop_uid = ?",
-                (*order, *key),
-            )
-            origins.remember_again(db, one)
-            return "same", b""
-        patient, issuer, universal = origins.keys_of(one.header)
-        assumed = bool(patient) and not issuer and not universal
-        if assumed:
-            issuer = origins.issuer_of(db, one.peer)
-        db.execute(
-            "INSERT INTO received_instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (study_uid, sop_uid) DO UPDATE SET series_uid = excluded.series_uid, "
-            "epoch = excluded.epoch, stamp = excluded.stamp, digest = excluded.digest, "
-            "patient = excluded.patient, issuer = excluded.issuer, universal = excluded.universal, "
-            "calling = excluded.calling, findings = excluded.findings, header = excluded.header",
-            (
-                *key,
-                one.series_instance_uid,
-                *order,
-                made,
-                patient,
-                issuer,
-                universal,
-                one.calling.replace("\0", " "),  # PostgreSQL takes none
-                _encode(one.findings),
-                _encode(one.header),
-            ),
-        )
-        alike = origins.remember(db, one, assumed=assumed, again=held is not None)
-        if held is None:
-            return "new", b""
-        return "changed", bytes(held[2]) if alike else b""
+        return Ingested(states, taken.counts, taken.replaced, taken.older)
 
     def judge(self, db: Connection, uid: str, now: float, *, confirmed: bool = False) -> str:
         """Count a change of a study, and compute its state anew."""

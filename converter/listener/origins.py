@@ -45,6 +45,7 @@ __all__ = [
     "note",
     "remember",
     "remember_again",
+    "remember_new",
     "unkept",
 ]
 
@@ -159,8 +160,32 @@ def _known_now(db: Connection, peers: Sequence[Peer]) -> None:
                 )
 
 
-def remember(db: Connection, one: Received, *, assumed: bool, again: bool) -> bool:
-    """Remember who sent an instance, and what is kept of it; whether the copy before was of the same tags.
+_ORIGIN = (
+    "INSERT INTO received_origin VALUES (?, ?, ?, ?, ?) ON CONFLICT (study_uid, sop_uid) DO UPDATE SET "
+    "peer = excluded.peer, assumed = excluded.assumed, tag_set = excluded.tag_set"
+)
+
+
+def remember_new(db: Connection, several: Sequence[tuple[Received, bool]]) -> None:
+    """Remember who sent instances that were not there, whether their issuers are their senders', what is kept."""
+    db.executemany(_ORIGIN, [_origin(one, assumed=assumed) for one, assumed in several])
+    for one, _ in several:
+        if one.kept:
+            _keep(db, one)
+
+
+def _origin(one: Received, *, assumed: bool) -> tuple[Any, ...]:
+    return (
+        one.study_instance_uid,
+        one.sop_instance_uid,
+        one.peer,
+        int(assumed),
+        one.tag_set,
+    )
+
+
+def remember(db: Connection, one: Received, *, assumed: bool) -> bool:
+    """Remember who sent another copy of an instance, and what is kept of it; whether the copy before was of the same tags.
 
     Parameters
     ----------
@@ -168,25 +193,16 @@ def remember(db: Connection, one: Received, *, assumed: bool, again: bool) -> bo
     one : Received
     assumed : bool
         Its issuer is that of its sender.
-    again : bool
-        There is a copy before.
     """
     key = (one.study_instance_uid, one.sop_instance_uid)
-    alike = False
-    if again:
-        before = db.execute(
-            "SELECT tag_set FROM received_origin WHERE study_uid = ? AND sop_uid = ?", key
-        ).fetchone()
-        alike = before is not None and before[0] == one.tag_set
-        db.execute("DELETE FROM received_header WHERE study_uid = ? AND sop_uid = ?", key)
-    db.execute(
-        "INSERT INTO received_origin VALUES (?, ?, ?, ?, ?) ON CONFLICT (study_uid, sop_uid) DO UPDATE SET "
-        "peer = excluded.peer, assumed = excluded.assumed, tag_set = excluded.tag_set",
-        (*key, one.peer, int(assumed), one.tag_set),
-    )
+    before = db.execute(
+        "SELECT tag_set FROM received_origin WHERE study_uid = ? AND sop_uid = ?", key
+    ).fetchone()
+    db.execute("DELETE FROM received_header WHERE study_uid = ? AND sop_uid = ?", key)
+    db.execute(_ORIGIN, _origin(one, assumed=assumed))
     if one.kept:
         _keep(db, one)
-    return alike
+    return before is not None and before[0] == one.tag_set
 
 
 def remember_again(db: Connection, one: Received) -> None:

@@ -20,6 +20,12 @@ _words = msgspec.msgpack.Decoder(list[str]).decode
 _header = msgspec.msgpack.Decoder(dict[int, bytes]).decode
 
 
+_DELIVERY = (
+    "coalesce((SELECT o.state FROM outbox o WHERE o.study_uid = s.study_uid ORDER BY CASE o.state "
+    "WHEN 'dead' THEN 0 WHEN 'held' THEN 1 WHEN 'frozen' THEN 2 WHEN 'due' THEN 3 ELSE 4 END LIMIT 1), '')"
+)
+
+
 class StudyRow(NamedTuple):
     """One study, as ``studies list`` shows it."""
 
@@ -35,6 +41,8 @@ class StudyRow(NamedTuple):
     """Instances of other patients than the one that the study was resolved to."""
     resource_id: str
     findings: list[str]
+    delivery: str = ""
+    """What became of it at FHIR servers, of several the worst: ``dead``, ``held``, ``frozen``, ``queued``, ``delivered``."""
 
 
 class Desk(Ledger):
@@ -52,12 +60,15 @@ class Desk(Ledger):
         rows = self.all(
             "SELECT s.study_uid, s.state, s.reason, s.revision, s.published, s.first_change, "  # noqa: S608
             f"s.last_change, count(i.sop_uid), count(CASE WHEN {LIVE} THEN NULL ELSE i.sop_uid END), "
-            "s.resource_id, s.findings FROM received_study s LEFT JOIN received_instance i "
+            f"s.resource_id, s.findings, {_DELIVERY} FROM received_study s LEFT JOIN received_instance i "
             f"USING (study_uid) {where} GROUP BY s.study_uid "
             "ORDER BY s.state NOT IN ('conflict', 'held'), s.last_change DESC, s.study_uid",
             parameters,
         )
-        return [StudyRow._make((*row[:-1], _words(row[-1]))) for row in rows]
+        return [
+            StudyRow._make((*row[:-2], _words(row[-2]), "queued" if row[-1] == "due" else row[-1]))
+            for row in rows
+        ]
 
     def senders(self, study_uid: str) -> list[tuple[str, int]]:
         """(AE title, instances) of a study."""

@@ -14,11 +14,15 @@ from converter.reading.encoding import LONG, SHORT, UNDEFINED
 __all__ = ["NOTHING", "Memos", "items_at"]
 
 Memos = dict[int, dict[bytes, tuple[int, int]]]
-"""By identity of what is wanted of an item: first eight bytes to whole length and tag (0: not wanted)."""
+"""By identity of what is wanted of an item: first eight bytes to whole length and tag (0: not wanted).
+
+Of items that are passed also 24 bytes: an item's end, the next one's beginning, and the first eight bytes in it.
+"""
 
 NOTHING: Final[Wanted] = {}
 """Wanted of the items of a sequence that is passed."""
 _ITEM: Final = b"\xfe\xff\x00\xe0"
+_OPEN_ITEM: Final = b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
 _ITEM_END: Final = b"\xfe\xff\x0d\xe0"
 _SEQUENCE_END: Final = b"\xfe\xff\xdd\xe0"
 _DEPTH: Final = 8
@@ -71,6 +75,11 @@ def items_at(
                     item[tag] = data[at + 8 : at + step]
                 at += step
             elif head[:4] == _ITEM_END and size == UNDEFINED and len(head) == 8:
+                if wanted is NOTHING and length == UNDEFINED:
+                    further = _further(data, at, memo)
+                    if further > at:
+                        at = further
+                        continue
                 at += 8
                 break
             else:
@@ -82,6 +91,27 @@ def items_at(
     if at != stop:
         raise LookupError
     return items, at
+
+
+def _further(data: bytes, at: int, memo: dict[bytes, tuple[int, int]]) -> int:
+    """From the end of an item into the next one, behind its first element, as long as all of that is remembered.
+
+    The bytes that are compared are all that decide how far it goes: it ends where going one by one would.
+    """
+    get = memo.get
+    while True:
+        marks = data[at : at + 24]
+        known = get(marks)
+        if known is None:
+            first = get(marks[16:]) if marks[8:16] == _OPEN_ITEM else None
+            if first is None:
+                return at
+            known = (16 + first[0], 0)
+            if len(memo) < _MEMO_SIZE:
+                memo[marks] = known
+        at += known[0]
+        if data[at : at + 4] != _ITEM_END:
+            return at
 
 
 def _explicit(data: bytes, at: int, wanted: Wanted, item: Header, memos: Memos, depth: int) -> int:

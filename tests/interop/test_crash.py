@@ -88,7 +88,7 @@ def test_nothing_that_was_acknowledged_is_lost_by_kills(daemon, instance, tmp_pa
             found[key] = listed
         return all(uids <= found.get(study, set()) for study, uids in expected.items())
 
-    running.until(published, 60)
+    running.until(published, 60 + KILLS)  # all of it is read again and again meanwhile
     running.end()
     with sqlite3.connect(running.state) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

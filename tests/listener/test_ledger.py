@@ -181,6 +181,38 @@ def test_a_conflict_leaves_what_is_published_and_freezes_the_outbox(ledger):
     assert found == [("frozen", "patient-conflict")]
 
 
+def test_a_study_is_listed_with_what_the_worst_of_its_servers_has_of_it(ledger):
+    ingest(ledger, one(1))
+    publish(ledger)
+    assert ledger.study(STUDY).delivery == ""
+    seen = []
+    for state in ("delivered", "due", "frozen", "held", "dead"):
+        with ledger.database.transaction() as db:
+            db.execute(
+                "INSERT INTO outbox (destination, study_uid, wanted, state, next_attempt, since) "
+                "VALUES (?, ?, 1, ?, 0, 0)",
+                (f"to {state}", STUDY, state),
+            )
+        (row,) = ledger.studies()
+        seen.append(row.delivery)
+    assert seen == ["delivered", "queued", "frozen", "held", "dead"]
+    assert row.state == "published"
+
+
+def test_copies_of_one_instance_within_a_batch_are_taken_in_order(ledger):
+    done = ingest(
+        ledger,
+        one(1, 11),
+        one(2, 12),
+        one(1, 13),
+        one(1, 14, patient=b"P7"),
+        one(3, 15),
+        one(2, 16, patient=b"P7"),
+    )
+    assert dict(done.counts) == {"new": 3, "same": 1, "changed": 2}
+    assert ledger.study(STUDY).instances == 3
+
+
 def test_resolving_keeps_the_others_and_never_publishes_them(ledger):
     ingest(ledger, one(1), one(2, patient=b"P2"), one(3, patient=b""))
     assert not ledger.resolve(STUDY, "P3", None, 200.0)

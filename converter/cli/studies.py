@@ -94,23 +94,23 @@ def age(moment: float) -> str:
 @option("--state-is", type=click.Choice(STATES), help="Only studies in this state.")
 @place
 def list_(state: str | None, config_file: str | None, state_is: str | None, **_: Any) -> None:
-    """List studies, those that wait for a person first: UID, state, revision, delivery, instances, reason, age."""
+    """List studies, those that wait for a person first: UID, state, revision, instances, reason, age, delivery."""
     with _opened(state, config_file, fresh=True) as ledger:
         if ledger is None:
             click.echo("no state is kept yet, so nothing was received", err=True)
             return
         table(
-            ("study", "state", "revision", "published", "delivery", "instances", "reason", "age"),
+            ("study", "state", "revision", "published", "instances", "reason", "age", "delivery"),
             [
                 (
                     row.study_uid,
                     row.state,
                     str(row.revision),
                     str(row.published),
-                    row.delivery,
                     str(row.instances),
                     row.reason,
                     age(row.last_change),
+                    row.delivery,
                 )
                 for row in ledger.studies(state_is or "")
             ],

@@ -176,8 +176,11 @@ def write_study(draft: Draft, tools: Tools) -> Written:
 
 
 def lost(item: Draft | Companion) -> Written | None:
-    """What becomes of one that killed the process that wrote it: a study fails, another is left to the run."""
-    if isinstance(item, Companion):
+    """What becomes of one that killed the process that wrote it: a study fails.
+
+    Of what spans studies, or is held already, nothing is said: that is left to the run.
+    """
+    if isinstance(item, Companion) or item.reason:
         return None
     study, reason = item.item, "study-failed"
     fault = _broke_off(study.study_uid, "The process that wrote it died.")

@@ -191,8 +191,7 @@ class _Writer:
         for draft in drafts:
             if self.stop:
                 return
-            if shared:
-                self.looked_at.add(draft.patient_id)
+            self.looked_at.add(draft.patient_id)
             self.take(write_study(draft, self.tools))
 
     def companions(self, *, shared: bool) -> None:

@@ -13,8 +13,10 @@ import pytest
 from converter.core.issues import Issue
 from converter.errors import SinkError
 from converter.pipeline import Verdict, pool, writing
+from converter.pipeline.publishing import Draft, lost
 from converter.pipeline.request import no_judge
 from converter.sinks import files
+from converter.store import Converted
 
 RUN = os.getpid()
 
@@ -140,6 +142,29 @@ def test_a_study_that_kills_every_worker_is_held_and_the_others_are_written(
     assert one.counts == result.counts
     assert standing("one").keys() - standing("two").keys() == {"ImagingStudy/s-1.2.7.json"}
     assert not leftovers(tmp_path / "two")
+
+
+def test_a_held_study_whose_process_dies_stays_held_for_its_reason():
+    item = Converted("1.2.3", "conflict", b"", [], [], 1, 1, [], [])
+    assert lost(Draft(item, "patient-conflict")) is None
+
+
+def test_patients_that_the_run_saw_with_their_studies_are_not_given_to_workers(
+    folder, convert, standing, monkeypatch
+):
+    seen = []
+
+    def judge(resource, patient, dropped):
+        seen.append(resource["id"])
+        return Verdict([], [])
+
+    studies = writing._Writer.studies
+    monkeypatch.setattr(
+        writing._Writer, "studies", lambda self, *, shared: studies(self, shared=False)
+    )
+    convert(folder, judge=judge, worker_judge=no_judge, jobs=2)
+    assert {"P0", "P1", "P2", "P3"} < set(seen)
+    assert len(seen) == len(standing()) == 24
 
 
 def test_a_companion_that_kills_its_worker_is_written_by_the_run(

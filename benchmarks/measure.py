@@ -13,6 +13,9 @@ from pathlib import Path
 
 __all__ = ["Usage", "interleaved", "resident", "run"]
 
+UNLIKE_A_USERS = {"PYTHONDONTWRITEBYTECODE"}
+"""What a build machine may set, with which a program from a checkout is compiled anew at each start."""
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -48,7 +51,9 @@ def run(command: Sequence[str], *, watch: bool = False, root: Path | None = None
     RuntimeError
         It failed.
     """
-    environment = {**os.environ, "PYTHONPATH": str(root)} if root else None
+    environment = {key: value for key, value in os.environ.items() if key not in UNLIKE_A_USERS}
+    if root:
+        environment["PYTHONPATH"] = str(root)
     begin = time.perf_counter()
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment

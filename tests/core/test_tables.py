@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from converter.core.tables import CodeTable, parse_table
+from converter.core.tables import CodeTable, _parsed, parse_table
 from converter.errors import MappingError
 
 GOOD = '# source\n\ncode,display\nCT,Computed Tomography\nX,"a, b"\nN,\n'
@@ -68,3 +68,27 @@ def test_no_header_is_a_fault(text):
 @pytest.mark.parametrize("header", ["a,a", "a,", "only", "a b,c"])
 def test_bad_header_is_a_fault(header):
     assert faults(f"{header}\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b\n1, x\n", "a,b\n1,x \n", "a,b\n 1,x\n", "a,b\n1 ,x\n", "a ,b\n1,x\n", "a,b\n1,\tx\n", "a,b\n1,x\xa0\n",
+        "a,b\n1,\x1fx\n", "a,b\n1,x\n1,y\n", "a,b\n,x\n", "a,b\n1\n", "a,b\n1,2,3\n", "a,a\n1,2\n", " a,b\n1,x\n", "a,b\n1,x ",
+    ],
+)  # fmt: skip
+def test_a_table_without_quotes_that_looks_whole_hides_no_fault(text):
+    with pytest.raises(MappingError) as caught:
+        _parsed("t", text)
+    assert faults(text) == [str(fault) for fault in caught.value.faults]
+
+
+def test_a_table_without_quotes_has_the_same_rows_as_one_with_them():
+    text = "# source, edition \n\ncode,display,more\nCT,Computed Tomography,\n\nMR,x y,z\n"
+    quoted = parse_table("t", text.replace("code", '"code"'))
+    plain = parse_table("t", text)
+    assert plain == quoted
+    assert list(plain.rows) == list(quoted.rows) == ["CT", "MR"]
+    assert plain.rows["MR"] is plain.rows["MR"]
+    assert [row.line for row in plain.rows.values()] == [4, 6]
+    assert len({**plain.rows, **quoted.rows}) == 2

@@ -15,7 +15,6 @@ from converter.core.header import SOP_INSTANCE_UID, Split
 from converter.reading.cursor import Cursor
 from converter.reading.encoding import UNDEFINED
 from converter.reading.identify import own_uid, shared_uids
-from converter.reading.layout import BEGIN
 from converter.reading.result import DEFAULT, Read
 from converter.reading.walk import ROWS, whole
 
@@ -53,6 +52,8 @@ class Alike:
         For each value that differs its tag, or 0 where it is not kept.
     pixels : int
         Tag of the pixel data that follow.
+    begin : int
+        Where in the first bytes the header begins.
     explicit : bool
         Whether VRs are.
     keeps_rows : bool
@@ -60,7 +61,14 @@ class Alike:
     """
 
     def __init__(
-        self, kept: Header, tags: Sequence[int], pixels: int, *, explicit: bool, keeps_rows: bool
+        self,
+        kept: Header,
+        tags: Sequence[int],
+        pixels: int,
+        *,
+        begin: int,
+        explicit: bool,
+        keeps_rows: bool,
     ) -> None:
         self._rows: Header = {ROWS: kept[ROWS]} if ROWS in kept else {}
         self._shared = kept if keeps_rows else {t: v for t, v in kept.items() if t != ROWS}
@@ -74,7 +82,7 @@ class Alike:
         )
         self._own = self._tags.index(SOP_INSTANCE_UID) if SOP_INSTANCE_UID in self._tags else -1
         self._uids = shared_uids(kept)
-        self._pixels, self._explicit = pixels, explicit
+        self._pixels, self._begin, self._explicit = pixels, begin, explicit
         self.useful = self._uids is not None and self._own >= 0 and ROWS not in self._tags
         # never changed in place: threads of a receiver share it
         self._variants: tuple[_Variant, ...] = ()
@@ -89,13 +97,13 @@ class Alike:
         data : bytes
             First bytes of the object.
         """
-        have = len(data)
+        have, begin = len(data), self._begin
         variants = self._variants
         for variant in variants:
             unpack, least, same = variant
             if have < least:
                 continue
-            parts = unpack(data, BEGIN)
+            parts = unpack(data, begin)
             if parts[::2] != same:
                 continue
             if variant is not variants[0]:
@@ -149,12 +157,12 @@ class Alike:
                 self._seen.clear()
             self._seen.add(key)
             return
-        begins, ends = [*key[::2], stop], [BEGIN, *key[1::2]]
+        begins, ends = [*key[::2], stop], [self._begin, *key[1::2]]
         same = tuple(data[end:begin] for end, begin in zip(ends, begins, strict=True))
         lengths = [*(end - begin for begin, end in zip(key[::2], key[1::2], strict=True)), 4]
         pairs = zip(same, lengths, strict=True)
         form = Struct("".join(f"{len(run)}s{length}s" for run, length in pairs))
-        self._first(_Variant(form.unpack_from, BEGIN + form.size, same))
+        self._first(_Variant(form.unpack_from, self._begin + form.size, same))
 
     def _first(self, variant: _Variant) -> None:
         others = (one for one in self._variants if one is not variant)

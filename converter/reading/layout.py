@@ -15,7 +15,7 @@ from converter.reading.walk import PER_FRAME, PIXELS
 __all__ = ["BEGIN", "Element", "Layout", "layout_of"]
 
 BEGIN: Final = 128
-"""Where a trace begins: the preamble before is nobody's business."""
+"""Where a trace begins: the preamble before is nobody's business. One of a data set that was deflated begins at 0."""
 
 
 class Element(NamedTuple):
@@ -34,6 +34,7 @@ class Layout(NamedTuple):
     """Elements of a header as far as they lie whole in its first bytes."""
 
     elements: list[Element]
+    begin: int
     explicit: bool
     end: int
     pixels: int
@@ -43,20 +44,21 @@ class Layout(NamedTuple):
     def signature(self) -> tuple[object, ...]:
         """What two headers must share to share a trace."""
         elements = tuple((element.tag, element.vr) for element in self.elements)
-        return self.explicit, self.pixels, elements
+        return self.begin, self.explicit, self.pixels, elements
 
 
-def layout_of(data: bytes, last: int) -> Layout | None:
+def layout_of(data: bytes, last: int, begin: int = BEGIN) -> Layout | None:
     """Find the elements in the first bytes of an object; nothing where no trace can be made of them.
 
-    Where no pixel data follow within those bytes it ends with the last element up to the tag ``last``,
+    From place 0 on they are those of a data set that was deflated, which is in explicit VR. Where no pixel data follow within those bytes it ends with the last element up to the tag ``last``,
     since walking takes another way from there on.
     """
-    if data[128:132] != b"DICM":
+    meta = begin == BEGIN
+    if meta and data[128:132] != b"DICM":
         return None
     elements: list[Element] = []
-    at, stop = 132, len(data)
-    explicit, meta, previous = True, True, -1
+    at, stop = begin + 4 if meta else begin, len(data)
+    explicit, previous = True, -1
     pixels = 0
     syntax = b""
     unpack = Struct("<HHII").unpack_from
@@ -105,7 +107,7 @@ def layout_of(data: bytes, last: int) -> Layout | None:
             at = elements.pop().start
     if not elements or elements[-1].meta:
         return None
-    return Layout(elements, explicit, at, pixels)
+    return Layout(elements, begin, explicit, at, pixels)
 
 
 def _end(data: bytes, explicit: bool, vr: bytes, value: int) -> int:

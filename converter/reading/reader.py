@@ -16,10 +16,11 @@ from converter.core.header import (
 from converter.reading.cursor import Cursor
 from converter.reading.fallback import read_with_pydicom
 from converter.reading.identify import identify
+from converter.reading.layout import BEGIN
 from converter.reading.result import DEFAULT, HandOver, Limits, Read, Refused
 from converter.reading.source import Bytes, Descriptor, Inflated, Pipe, Seekable, Source
 from converter.reading.start import read_start
-from converter.reading.trace import Follower
+from converter.reading.trace import Followed, Follower
 from converter.reading.walk import ROWS, Plan, plan, walk
 
 if TYPE_CHECKING:
@@ -128,10 +129,12 @@ def _read(source: Source, head: bytes, wanted: Wanted, limits: Limits) -> Read |
         if limits.wide:
             follower = what.follower or _follower(what)
         followed = follower.follow(source, head, header, limits) if follower else None
+        if followed is None:
+            followed = _walk(source, head, what, limits, header, findings, follower)
         if isinstance(followed, Read):
             return followed
         if followed is None:
-            _walk(source, head, what, limits, header, findings, follower)
+            pass
         elif followed.cursor is not None:
             _walk_on(followed.cursor, followed.tag, what, header, findings)
         elif followed.truncated:
@@ -161,25 +164,31 @@ def _walk(
     header: Header,
     findings: dict[str, None],
     follower: Follower | None,
-) -> None:
+) -> Followed | Read | None:
+    """Walk all; where the data set is deflated it may be that it follows a trace, and then give where that led."""
     cursor = Cursor(source, head, limits)
     cursor.findings = findings
-    inner: Source | None = None
+    begin = BEGIN
     try:
         start = read_start(cursor)
         if start.deflated:
-            inner = Inflated(source, start.offset, limits.inflate)
-            cursor = Cursor(inner, inner.read(0, limits.first), limits)
+            begin = 0
+            source = Inflated(source, start.offset, limits.inflate, head[start.offset :])
+            head = source.read(0, limits.first)
+            if follower is not None and not findings:
+                followed = follower.follow(source, head, header, limits, begin)
+                if followed is not None:
+                    return followed
+            cursor = Cursor(source, head, limits)
             cursor.findings = findings
         cursor.syntax(explicit=start.explicit, little=start.little)
         walk(cursor, what, header)
     except HandOver as signal:
-        _hand_over(
-            inner or source, signal, what, limits, header, findings, inflated=inner is not None
-        )
+        _hand_over(source, signal, what, limits, header, findings)
     else:
-        if follower is not None and inner is None and not findings:
-            follower.missed(head, header)
+        if follower is not None and not findings:
+            follower.missed(head, header, begin)
+    return None
 
 
 def _walk_on(
@@ -190,7 +199,7 @@ def _walk_on(
     try:
         walk(cursor, what, header, previous)
     except HandOver as signal:
-        _hand_over(cursor.source, signal, what, cursor.limits, header, findings, inflated=False)
+        _hand_over(cursor.source, signal, what, cursor.limits, header, findings)
 
 
 def _hand_over(
@@ -200,12 +209,11 @@ def _hand_over(
     limits: Limits,
     header: Header,
     findings: dict[str, None],
-    *,
-    inflated: bool,
 ) -> None:
     header.clear()
     if signal.finding:
         findings[signal.finding] = None
+    inflated = isinstance(source, Inflated)
     read_with_pydicom(source.restart(), what, limits, header, findings, inflated=inflated)
 
 

@@ -198,19 +198,31 @@ class Pipe:
 
 
 class Inflated:
-    """The deflated data set in another source, inflated as far as it is asked for (PS3.5 A.5)."""
+    """The deflated data set in another source, inflated as far as it is asked for (PS3.5 A.5).
+
+    Parameters
+    ----------
+    source : Source
+    start : int
+        Where the data set begins in it.
+    limit : int
+        Bytes that it inflates to at most.
+    head : bytes
+        Those that stand there, as far as they are at hand.
+    """
 
     random = False
     again = True
 
-    def __init__(self, source: Source, start: int, limit: int) -> None:
+    def __init__(self, source: Source, start: int, limit: int, head: bytes = b"") -> None:
         self.size: int | None = None
         self._source = source
         self._start = start
         self._limit = limit
-        self._at = start
+        self._at = start + len(head)
+        self._deflated = head
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        self._window = bytearray()
+        self._window = b""
         self._base = 0
 
     def read(self, offset: int, size: int) -> bytes:
@@ -221,39 +233,45 @@ class Inflated:
         Refused
             ``inflate-limit`` before more than the limit is inflated, ``malformed`` for what is not deflated.
         """
-        while self._base + len(self._window) < offset + size and not self._inflater.eof:
-            drop = min(offset - self._base, len(self._window))
-            if drop > 0:
-                del self._window[:drop]
-                self._base += drop
-            if not self._more():
-                break
+        have = self._base + len(self._window)
+        if have < offset + size and self.size is None:
+            pieces = [self._window[max(0, offset - self._base) :]]
+            begin = have - len(pieces[0])
+            while have < offset + size and self.size is None:
+                piece = self._more(have, offset + size - have)
+                if have <= offset:
+                    pieces, begin = [], have  # what was passed is held no longer
+                pieces.append(piece)
+                have += len(piece)
+            self._window = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._base = begin
         at = offset - self._base
-        return bytes(self._window[at : at + size]) if at >= 0 else b""
+        if not at and size >= len(self._window):
+            return self._window
+        return self._window[at : at + size] if at >= 0 else b""
 
-    def _more(self) -> bool:
-        tail = self._inflater.unconsumed_tail
-        if not tail:
-            tail = self._source.read(self._at, _CHUNK)
-            self._at += len(tail)
-        total = self._base + len(self._window)
-        if total >= self._limit:
+    def _more(self, have: int, missing: int) -> bytes:
+        """Inflate the next piece: no more than is missing, where that is little."""
+        deflated = self._deflated
+        if not deflated:
+            deflated = self._source.read(self._at, _CHUNK)
+            self._at += len(deflated)
+        if have >= self._limit:
             raise Refused("inflate-limit")
+        inflater = self._inflater
         try:
-            data = self._inflater.decompress(tail, min(_CHUNK * 4, self._limit - total))
+            data = inflater.decompress(deflated, min(missing, _CHUNK * 4, self._limit - have))
         except zlib.error:
             raise Refused("malformed", "The deflated data set cannot be inflated.") from None
-        self._window += data
-        if self._inflater.eof:
-            self.size = self._base + len(self._window)
-            return False
-        if not tail and not data:
-            self.size = self._base + len(self._window)
-            return False
-        return True
+        self._deflated = inflater.unconsumed_tail
+        if inflater.eof or not (deflated or data):
+            self.size = have + len(data)
+        return data
 
     def reaches(self, end: int) -> bool:
-        """See `Source.reaches`."""
+        """See `Source.reaches`; what is far off is not inflated to know."""
+        if self.size is None and 0 < end <= min(_CHUNK * 4, self._limit):
+            self.read(end - 1, 1)
         return self.size is None or end <= self.size
 
     def restart(self) -> Source:

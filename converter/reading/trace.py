@@ -66,6 +66,7 @@ class _Program(NamedTuple):
     tail: bytes
     pixels: int
     last: int
+    begin: int
     explicit: bool
     alike: Alike | None
     """Nothing where no more than one header at a time can be taken apart."""
@@ -123,7 +124,8 @@ class _Trace:
         """Make the steps; nothing where an element varies on which the start of the data set hangs."""
         steps: list[_Step] = []
         kept: Header = {}
-        begin = BEGIN
+        layout = self.layout
+        begin = layout.begin
         first = True
         for element, way in zip(self.layout.elements, self.ways, strict=True):
             start, value, end, tag, vr, meta = element
@@ -156,7 +158,6 @@ class _Trace:
             begin = end
         if first:
             return None
-        layout = self.layout
         stop = layout.end
         if layout.pixels:
             stop += 8 if layout.explicit else 4
@@ -165,7 +166,12 @@ class _Trace:
         if layout.pixels and all(way < _SEQUENCE for _, _, way, _, _ in steps):
             tags = [tag for *_, tag in steps]
             alike = Alike(
-                kept, tags, layout.pixels, explicit=layout.explicit, keeps_rows=what.keeps_rows
+                kept,
+                tags,
+                layout.pixels,
+                begin=layout.begin,
+                explicit=layout.explicit,
+                keeps_rows=what.keeps_rows,
             )
         return _Program(
             tuple(steps),
@@ -173,6 +179,7 @@ class _Trace:
             self.data[begin:stop],
             layout.pixels,
             last,
+            layout.begin,
             layout.explicit,
             alike if alike and alike.useful else None,
         )
@@ -184,13 +191,14 @@ class Follower:
     def __init__(self, what: Plan) -> None:
         self._what = what
         self._traces: dict[tuple[object, ...], _Trace] = {}
-        self._order: tuple[_Trace, ...] = ()
+        self._orders: dict[int, tuple[_Trace, ...]] = {}
+        """By where they begin."""
         self._quiet = 0
         self._failures = 0
         self._learning = Lock()
 
     def follow(
-        self, source: Source, data: bytes, header: Header, limits: Limits
+        self, source: Source, data: bytes, header: Header, limits: Limits, begin: int = BEGIN
     ) -> Followed | Read | None:
         """Follow the traces that hit last, from the first byte of the object.
 
@@ -203,10 +211,12 @@ class Follower:
             Is filled; on a miss, or where all is given at once, it is empty.
         limits : Limits
             Of what is read beyond the first bytes.
+        begin : int
+            Where in them the header begins.
         """
         if self._quiet:
             return None
-        order = self._order
+        order = self._orders.get(begin, ())
         for trace in order[:_TRIED]:
             program = trace.program
             if program is None:
@@ -221,12 +231,12 @@ class Follower:
                 if trace.hits == _GOOD:
                     self._failures = 0
                 if trace is not order[0]:
-                    self._first(trace)
+                    self._first(trace, begin)
                 return followed
             header.clear()
         return None
 
-    def missed(self, data: bytes, header: Header) -> None:
+    def missed(self, data: bytes, header: Header, begin: int = BEGIN) -> None:
         """Learn from an object that was walked without anything to remark.
 
         Parameters
@@ -235,6 +245,8 @@ class Follower:
             First bytes of the object.
         header : Header
             What `walk` made of it.
+        begin : int
+            Where in them the header begins.
         """
         if self._quiet:
             self._quiet -= 1
@@ -242,12 +254,12 @@ class Follower:
         if not self._learning.acquire(blocking=False):
             return
         try:
-            self._learn(data, dict(header))
+            self._learn(data, dict(header), begin)
         finally:
             self._learning.release()
 
-    def _learn(self, data: bytes, header: Header) -> None:
-        layout = layout_of(data, self._what.last)
+    def _learn(self, data: bytes, header: Header, begin: int) -> None:
+        layout = layout_of(data, self._what.last, begin)
         if layout is None:
             self._back_off()
             return
@@ -256,32 +268,32 @@ class Follower:
         if trace is None:
             if len(self._traces) >= _HELD:
                 self._traces.clear()
-                self._order = ()
+                self._orders = {}
             trace = self._traces[signature] = _Trace(data, header, layout)
             self._back_off()
         else:
             if not trace.hits:
                 self._back_off()
             trace.learn(data, header, layout, self._what)
-        self._first(trace)
+        self._first(trace, begin)
 
     def _back_off(self) -> None:
         self._failures += 1
         if self._failures > 4:
             self._quiet = min(1 << self._failures, _QUIET)
 
-    def _first(self, trace: _Trace) -> None:
-        self._order = (trace, *(one for one in self._order if one is not trace))
+    def _first(self, trace: _Trace, begin: int) -> None:
+        order = self._orders.get(begin, ())
+        self._orders[begin] = (trace, *(one for one in order if one is not trace))
 
 
 def _follow(
     program: _Program, source: Source, data: bytes, header: Header, what: Plan, limits: Limits
 ) -> Followed | None:
-    steps, kept, tail, pixels, last, explicit, alike = program
+    steps, kept, tail, pixels, last, at, explicit, alike = program
     spans: list[int] = []
     same = data.startswith
     header.update(kept)
-    at = BEGIN
     try:
         for run, size, way, length, tag in steps:
             if not same(run, at):

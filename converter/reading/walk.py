@@ -277,8 +277,6 @@ def whole(cursor: Cursor, header: Header, previous: int) -> bool:
     turn out not to be in order, so that a wanted one may yet come.
     """
     source = cursor.source
-    if source.size is None and not source.random:
-        return True
     tag, hops = 0, 0
     try:
         while tag != PER_FRAME:

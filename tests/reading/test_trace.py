@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from converter.reading import Read, read_bytes, read_file
 from converter.reading.reader import _read_source
 from converter.reading.result import DEFAULT, Limits
 from converter.reading.source import Bytes
-from converter.reading.trace import Follower
+from converter.reading.trace import Followed, Follower
 from converter.reading.walk import plan
 
 CODE = {0x00080100: None, 0x00080102: None, 0x00080104: None}
@@ -39,7 +40,7 @@ WANTED: dict[int, Any] = {
     0x00400275: {0x00400009: None, 0x00401001: None},
     0x0040A730: {0x0040A043: CODE},
 }
-KINDS = ["small", "single", "implicit", "private", "enhanced"]
+KINDS = ["small", "single", "implicit", "deflated", "private", "enhanced"]
 STRIDE = 11
 """Every byte is taken in the fuzz target (``tests/fuzz``)."""
 FLIPS = (1, 0x80, 0x20)
@@ -58,12 +59,12 @@ class Learned:
         for data in headers:
             read_bytes(data, self.wanted)
         self.hits = 0
-        self.follower.missed = lambda data, header: None
+        self.follower.missed = lambda *_: None
         follow = self.follower.follow
 
         def counting(*arguments: Any) -> Any:
             followed = follow(*arguments)
-            self.hits += followed is not None
+            self.hits += isinstance(followed, (Followed, Read))
             return followed
 
         self.follower.follow = counting
@@ -130,6 +131,85 @@ def test_any_cut_gives_what_walking_gives(kind):
     learned = Learned(headers)
     for end in range(0, min(len(headers[-1]), 9000), 23):
         assert learned.read(headers[-1][:end]) == walked(headers[-1][:end]), end
+
+
+META = 144 + int.from_bytes(instance(Place(1, 1, 8), "deflated")[140:144], "little")
+
+
+def deflated(data: bytes, level: int = 6, flush: int = 0, size: int = 600) -> bytes:
+    """An image of the corpus with its data set deflated in some other way."""
+    begin = 144 + int.from_bytes(data[140:144], "little")
+    squeeze = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
+    stream = b""
+    for at in range(begin, len(data), size):
+        stream += squeeze.compress(data[at : at + size])
+        if flush:
+            stream += squeeze.flush(flush)
+    return instance(Place(1, 1, 8), "deflated")[:META] + stream + squeeze.flush()
+
+
+@pytest.mark.parametrize("kind", ["small", "single", "private"])
+@pytest.mark.parametrize(
+    ("level", "flush"), [(0, 0), (1, 0), (9, zlib.Z_FULL_FLUSH), (6, zlib.Z_SYNC_FLUSH)]
+)
+def test_deflated_headers_are_followed_however_they_were_deflated(kind, level, flush):
+    plain = series(kind, 34)
+    learned = Learned([deflated(data) for data in plain[:30]])
+    for data in plain[30:]:
+        other = deflated(data, level, flush)
+        result = learned.read(other)
+        assert isinstance(result, Read)
+        assert result == walked(other)
+        assert result.header == walked(data).header
+        assert learned.read(other + b"\0") == learned.read(other + b"more") == result
+    assert learned.hits == 12
+
+
+@pytest.mark.parametrize("kind", ["small", "private"])
+def test_a_deflated_header_that_is_cut_gives_what_walking_gives(kind):
+    plain = series(kind)
+    learned = Learned([deflated(data) for data in plain])
+    whole = deflated(plain[-1], 1)
+    for end in range(META - 10, len(whole), 7 if kind == "small" else 1001):
+        assert learned.read(whole[:end]) == walked(whole[:end]), end
+    data = plain[-1]
+    for end in range(400, min(len(data), 9000), 23):
+        short = deflated(data[:end], 0)
+        assert learned.read(short) == walked(short), end
+    assert learned.hits
+
+
+def test_any_byte_of_what_was_deflated_may_be_another():
+    plain = series("small")
+    learned = Learned([deflated(data) for data in plain])
+    data = plain[-1]
+    begin = 144 + int.from_bytes(data[140:144], "little")
+    for at in range(begin, len(data), STRIDE):
+        other = deflated(data[:at] + bytes([data[at] ^ FLIPS[at % 3]]) + data[at + 1 :], 1)
+        assert learned.read(other) == walked(other), at
+    assert learned.hits
+
+
+def test_a_deflated_data_set_that_begins_like_file_meta_information_is_not_taken_for_it():
+    plain = series("small")
+    learned = Learned([deflated(data) for data in plain])
+    begin = 144 + int.from_bytes(plain[-1][140:144], "little")
+    for more in (plain[-1][132:begin], plain[-1][144:begin]):
+        other = deflated(plain[-1][:begin] + more + plain[-1][begin:])
+        assert learned.read(other) == walked(other)
+    without = plain[-1][:begin] + plain[-1][begin:]
+    assert learned.read(deflated(without)[128:]) == walked(deflated(without)[128:])
+
+
+def test_no_trace_goes_beyond_the_limit_of_what_is_inflated():
+    plain = series("private")
+    learned = Learned([deflated(data) for data in plain])
+    for limit in (100, 5000, 100_000):
+        tight, narrow = Limits(inflate=limit), Limits(inflate=limit, elements=1 << 16)
+        read_bytes(deflated(plain[0]), WANTED, limits=narrow)
+        assert learned.read(deflated(plain[0]), tight) == read_bytes(
+            deflated(plain[0]), WANTED, limits=narrow
+        )
 
 
 def test_pixels_that_are_cut_are_a_finding_on_a_trace_too():

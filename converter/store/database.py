@@ -143,28 +143,37 @@ class SqliteDatabase(Database):
         self._kept = kept
         self._cache = cache
         with self.guard():
-            self.connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self.connection = self._connect(path)
             try:
                 self._open()
             except BaseException:
                 self.connection.close()
                 raise
 
-    def _open(self) -> None:
+    def _connect(self, path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(path, isolation_level=None, timeout=30)
+
+    def _version(self) -> int:
+        """Version of the schema, 0 where there are no tables yet; refuses what is no state of ours."""
         connection = self.connection
         application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if tables and application != APPLICATION_ID:
             raise StoreError(f"{self._path} is no dcm2fhir state. Name another --state.")
         if version > SCHEMA_VERSION:
             raise newer(version)
+        return version if tables else 0
+
+    def _open(self) -> None:
+        connection = self.connection
+        version = self._version()
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._kept else 'OFF'}")
         connection.execute(f"PRAGMA cache_size = -{self._cache >> 10}")
         if not self._kept:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        if not tables:
+        if not version:
             connection.executescript(
                 f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
                 "PRAGMA user_version = 1; COMMIT;"

@@ -12,7 +12,16 @@ from pathlib import Path
 from converter.errors import StoreError
 from converter.forks import ours_alone, ours_no_more
 
-__all__ = ["PREFIX", "Lock", "filesystem", "private_folder", "refuse_network", "sweep"]
+__all__ = [
+    "PREFIX",
+    "Lock",
+    "filesystem",
+    "held",
+    "lies_on",
+    "private_folder",
+    "refuse_network",
+    "sweep",
+]
 
 PREFIX = "dcm2fhir-"
 _NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "9p", "fuse.glusterfs", "ceph")
@@ -43,6 +52,27 @@ class Lock:
         os.close(self._descriptor)
 
 
+def held(path: Path) -> bool:
+    """Whether another process holds the lock of a file, alone; nothing is made to find out.
+
+    Raises
+    ------
+    OSError
+        It may not be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def filesystem(path: str, mounts: str) -> str:
     """Type of the file system that holds a path, from the text of ``/proc/self/mounts`` (proc(5))."""
     found, length = "", -1
@@ -57,6 +87,15 @@ def filesystem(path: str, mounts: str) -> str:
     return found
 
 
+def lies_on(path: Path) -> str:
+    """Type of the file system that holds a path; empty where nothing says so (no Linux)."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""
+    return filesystem(os.path.realpath(path), mounts)
+
+
 def refuse_network(path: Path) -> None:
     """Refuse a state file on a network file system: locks and syncs do not hold there.
 
@@ -64,11 +103,7 @@ def refuse_network(path: Path) -> None:
     ------
     StoreError
     """
-    try:
-        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError:
-        return  # no Linux: nothing says what it lies on
-    kind = filesystem(os.path.realpath(path), mounts)
+    kind = lies_on(path)
     if kind.startswith(_NETWORK):
         raise StoreError(
             f"The state file lies on a network file system ({kind}), where it would break. "

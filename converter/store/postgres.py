@@ -87,6 +87,7 @@ class PostgresDatabase(Database):
     """
 
     several = True
+    _looks = False
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class PostgresDatabase(Database):
 
     def _connect(self) -> None:
         try:
-            raw, self.schema = open_session(self._url)
+            raw, self.schema = open_session(self._url, look=self._looks)
         except self._psycopg.Error as error:
             raise StoreError(f"The PostgreSQL server failed ({said_of(error)}).") from None
         self._raw = raw

@@ -15,7 +15,16 @@ from converter.store.schema import MIGRATIONS, SCHEMA, SCHEMA_VERSION, for_postg
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MIGRATION", "alone", "driver", "int32", "open_session", "said_of", "signed"]
+__all__ = [
+    "MIGRATION",
+    "alone",
+    "driver",
+    "int32",
+    "open_session",
+    "said_of",
+    "schema_version",
+    "signed",
+]
 
 SCHEMA_NAME = "dcm2fhir"
 MIGRATION = 1 << 20
@@ -30,6 +39,8 @@ REFUSALS = (
 DURABLE = ("on", "remote_apply")
 TIMEOUT = 10
 """Seconds for a connection to come about."""
+LOOK_TIMEOUT = 4
+"""Where somebody waits for the answer."""
 SETTINGS = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -89,8 +100,10 @@ def said_of(error: Any) -> str:
     return f"{state or type(error).__name__}{': ' + why if why else ''}"
 
 
-def open_session(url: str) -> tuple[Any, str]:
+def open_session(url: str, *, look: bool = False) -> tuple[Any, str]:
     """Connect, and make the tables where they are not there; give the connection and the name of its schema.
+
+    ``look``: make nothing, and be refused whatever would write.
 
     Raises
     ------
@@ -104,7 +117,7 @@ def open_session(url: str) -> tuple[Any, str]:
         raise ConfigurationError("--state: that is no PostgreSQL URL") from None
     secret = password()
     asked = {
-        "connect_timeout": TIMEOUT,
+        "connect_timeout": LOOK_TIMEOUT if look else TIMEOUT,
         "application_name": "dcm2fhir",
         **SETTINGS,
         **given,
@@ -121,8 +134,11 @@ def open_session(url: str) -> tuple[Any, str]:
         schema = SCHEMA_NAME
         if "search_path" in str(given.get("options") or os.environ.get("PGOPTIONS", "")):
             schema = _show(raw, "search_path").split(",")[0].strip().strip('"')
-        _enter(raw, schema)
-        _migrate(raw, schema)
+        if look:
+            raw.execute("SET default_transaction_read_only = on")
+        _enter(raw, schema, make=not look)
+        if not look:
+            _migrate(raw, schema)
     except BaseException:
         raw.close()
         raise
@@ -155,18 +171,25 @@ def _insist(raw: Any) -> None:
         raise StoreError("The PostgreSQL server does not let synchronous_commit be on.")
 
 
-def _enter(raw: Any, schema: str) -> None:
+def _enter(raw: Any, schema: str, *, make: bool) -> None:
     from psycopg import sql
 
     name = sql.Identifier(schema)
     known = raw.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
-    if known is None:
+    if known is None and make:
         with alone(raw, int32(schema), MIGRATION):
             raw.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
     raw.execute(sql.SQL("SET search_path TO {}").format(name))
 
 
-def _version(raw: Any, schema: str) -> int:
+def schema_version(raw: Any, schema: str) -> int:
+    """Version of the tables, 0 where there are none yet.
+
+    Raises
+    ------
+    StoreError
+        They are not ours.
+    """
     sql = "SELECT 1 FROM pg_tables WHERE schemaname = %s AND tablename = 'meta'"
     if raw.execute(sql, (schema,)).fetchone() is None:
         return 0
@@ -179,14 +202,14 @@ def _version(raw: Any, schema: str) -> int:
 
 
 def _migrate(raw: Any, schema: str) -> None:
-    version = _version(raw, schema)
+    version = schema_version(raw, schema)
     if version > SCHEMA_VERSION:
         raise newer(version)
     if version == SCHEMA_VERSION:
         return
     with alone(raw, int32(schema), MIGRATION), raw.transaction():
         # another process may have been faster
-        version = _version(raw, schema)
+        version = schema_version(raw, schema)
         if not version:
             raw.execute(for_postgres(SCHEMA))
             raw.execute("INSERT INTO meta VALUES ('dcm2fhir schema', '1')")

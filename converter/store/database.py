@@ -111,6 +111,10 @@ class Database(ABC):
         """Close the connection."""
 
 
+_ALONE = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+_WITHIN = ("SAVEPOINT part", "RELEASE part", ("ROLLBACK TO part", "RELEASE part"))
+
+
 def newer(version: int) -> StoreError:
     """Say that a state is of a later version."""
     return StoreError(
@@ -142,6 +146,8 @@ class SqliteDatabase(Database):
         self._damaged = damaged
         self._kept = kept
         self._cache = cache
+        self._within = False
+        """Whether all is one transaction, of which others are parts."""
         with self.guard():
             self.connection = self._connect(path)
             try:
@@ -168,7 +174,7 @@ class SqliteDatabase(Database):
     def _open(self) -> None:
         connection = self.connection
         version = self._version()
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA journal_mode = {'WAL' if self._kept else 'MEMORY'}")
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._kept else 'OFF'}")
         connection.execute(f"PRAGMA cache_size = -{self._cache >> 10}")
         if not self._kept:
@@ -180,6 +186,11 @@ class SqliteDatabase(Database):
             )
         if version < SCHEMA_VERSION:
             self._migrate()
+        if not self._kept:
+            # What nobody reads after the run is never committed: to write pages out for each transaction costs more
+            # than all the statements. Those that the cache does not hold go to the file.
+            connection.execute("BEGIN EXCLUSIVE")
+            self._within = True
 
     def _migrate(self) -> None:
         with self.transaction() as db:
@@ -193,14 +204,16 @@ class SqliteDatabase(Database):
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """See `Database.transaction`: the one writer of the file until it ends."""
+        begin, commit, rollback = _WITHIN if self._within else _ALONE
         with self.guard():
-            self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.execute(begin)
             try:
                 yield self.connection
-                self.connection.execute("COMMIT")
+                self.connection.execute(commit)
             except BaseException:
                 if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
+                    for statement in rollback:
+                        self.connection.execute(statement)
                 raise
 
     @contextmanager

@@ -22,11 +22,21 @@ from converter.listener.fastpath import DataSet
 from converter.listener.journal import sync_folder
 from converter.listener.wire import Command
 
-__all__ = ["IMPLEMENTATION", "Arriving", "Incoming", "Tee", "place_of", "purge", "settle", "sweep"]
+__all__ = [
+    "IMPLEMENTATION",
+    "VERSION",
+    "Arriving",
+    "Incoming",
+    "Tee",
+    "place_of",
+    "purge",
+    "settle",
+    "sweep",
+]
 
 IMPLEMENTATION: Final = f"2.25.{uuid5(NS, 'implementation').int}"
-"""Implementation Class UID (0002,0012): PS3.5 section B.2."""
-_VERSION: Final = f"DCM2FHIR_{__version__}"[:16]
+"""Implementation Class UID, of files (0002,0012) and of associations (PS3.7 section D.3.3.2)."""
+VERSION: Final = f"DCM2FHIR_{__version__}"[:16]
 _INCOMING: Final = "incoming"
 _PART: Final = ".part"
 _STEP: Final = 256 << 10
@@ -46,7 +56,7 @@ def meta(syntax: str, sop_class: bytes, sop_instance: bytes, calling: str) -> by
         (0x03, b"UI", sop_instance.rstrip(b"\0 ")),
         (0x10, b"UI", syntax.encode("ascii")),
         (0x12, b"UI", IMPLEMENTATION.encode("ascii")),
-        (0x13, b"SH", _VERSION.encode("ascii")),
+        (0x13, b"SH", VERSION.encode("ascii")),
         (0x16, b"AE", calling.encode("latin_1", "replace")[:16]),
     )
     group = b"".join(_element(number, vr, value) for number, vr, value in values)

@@ -16,7 +16,7 @@ from converter.core.header import Wanted
 from converter.listener import private
 from converter.listener.control import ReceiverSettings, State, unflat
 from converter.listener.fastpath import Bounds, DataSet, FastPath
-from converter.listener.files import Incoming
+from converter.listener.files import IMPLEMENTATION, VERSION, Incoming
 from converter.listener.gate import Arrival, Gate
 from converter.listener.journal import Journal
 from converter.listener.keeping import Keeper
@@ -78,6 +78,8 @@ class Receiver:
             keeper = Keeper(files, guard.refuses, headers=settings.keep_headers)
         self._storer = Storer(journal, wanted, guard, settings.success, tags.version, keeper)
         self._ae = AE(settings.policy.ae_title)
+        self._ae.implementation_class_uid = IMPLEMENTATION
+        self._ae.implementation_version_name = VERSION
         self._ae.maximum_pdu_size = settings.max_pdu
         self._ae.acse_timeout = settings.acse_timeout
         self._ae.network_timeout = settings.network_timeout

@@ -109,7 +109,7 @@ class FhirClient:
             keepalive_expiry=15.0,
         )
         return httpx2.Client(
-            verify=self._tls(),
+            verify=self.tls(),
             timeout=timeout,
             limits=limits,
             follow_redirects=False,
@@ -118,7 +118,14 @@ class FhirClient:
             headers={"Accept": FHIR_JSON, "User-Agent": f"dcm2fhir/{__version__}"},
         )
 
-    def _tls(self) -> ssl.SSLContext:
+    def tls(self) -> ssl.SSLContext:
+        """Context of its connections.
+
+        Raises
+        ------
+        ConfigurationError
+            A file cannot be used.
+        """
         import httpx2
 
         settings = self._settings
@@ -275,9 +282,10 @@ class FhirClient:
         import httpx2
         import stamina
 
+        patience = min(TOKEN_TIMEOUT, 2 * self._timeout)
         try:
             for attempt in stamina.retry_context(
-                on=httpx2.TransportError, attempts=3, timeout=TOKEN_TIMEOUT, wait_initial=0.2
+                on=httpx2.TransportError, attempts=3, timeout=patience, wait_initial=0.2
             ):
                 with attempt:
                     response = self._current().request(
@@ -285,7 +293,7 @@ class FhirClient:
                         url,
                         data=form,
                         headers={**(headers or {}), "Accept": "application/json"},
-                        timeout=TOKEN_TIMEOUT / 2,
+                        timeout=patience / 2,
                     )
         except (httpx2.HTTPError, httpx2.InvalidURL):
             return 0, b""

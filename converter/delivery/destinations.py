@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from converter.delivery.address import normalised
+from converter.delivery.answers import Answer
 from converter.delivery.talk import Client
 from converter.errors import ConfigurationError
 from converter.settings import DestinationSettings
 
-__all__ = ["Capability", "look", "named", "resolve"]
+__all__ = ["Capability", "capability", "look", "named", "resolve"]
 
 
 def resolve(
@@ -71,17 +72,54 @@ class Capability(NamedTuple):
     """It says that a PUT creates nothing."""
     wrong_version: str = ""
     """FHIR version that is not R4; empty where it is, or says nothing."""
+    stated: bool = False
+    """Whether it is a CapabilityStatement at all."""
+    lacks: tuple[str, ...] = ()
+    """What it says of its resources and we need."""
+
+
+NEEDED = {
+    "ImagingStudy": ("read", "search-type", "create", "update"),
+    "Patient": ("read", "create", "update"),
+}
+"""Interactions that a delivery may need."""
 
 
 def look(client: Client) -> Capability:
     """Read the CapabilityStatement; believed until the first real study shows otherwise."""
-    body = client.request("GET", "metadata", "metadata").body or {}
+    return capability(client.request("GET", "metadata", "metadata"))
+
+
+def capability(answer: Answer) -> Capability:
+    """What an answer to ``metadata`` claims; a server that says nothing of a resource lacks nothing."""
+    body = answer.body or {}
     if body.get("resourceType") != "CapabilityStatement":
         return Capability()
     version = str(body.get("fhirVersion", ""))
     wrong = "" if version.startswith("4.0") or not version else version[:12]
-    for rest in body.get("rest") or []:
-        for resource in rest.get("resource") or [] if isinstance(rest, dict) else []:
-            if isinstance(resource, dict) and resource.get("type") == "ImagingStudy":
-                return Capability(resource.get("updateCreate") is False, wrong)
-    return Capability(False, wrong)
+    held = {str(one.get("type")): one for one in _resources(body)}
+    study = held.get("ImagingStudy", {})
+    server_ids = study.get("updateCreate") is False
+    lacks = [lack for kind in NEEDED if held for lack in _lacks(kind, held.get(kind))]
+    if server_ids and study.get("conditionalCreate") is False:
+        lacks.append("conditional create of ImagingStudy, while it gives ids itself")
+    return Capability(server_ids, wrong, stated=True, lacks=tuple(lacks))
+
+
+def _resources(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for rest in _dicts(body.get("rest")):
+        yield from _dicts(rest.get("resource"))
+
+
+def _dicts(value: Any) -> Iterator[Mapping[str, Any]]:
+    yield from (one for one in (value if isinstance(value, list) else ()) if isinstance(one, dict))
+
+
+def _lacks(kind: str, stated: Mapping[str, Any] | None) -> Iterator[str]:
+    if stated is None:
+        yield kind
+        return
+    offered = {one.get("code") for one in _dicts(stated.get("interaction"))}
+    missing = [word for word in NEEDED[kind] if offered and word not in offered]
+    if missing:
+        yield f"{', '.join(missing)} of {kind}"

@@ -11,7 +11,7 @@ from converter.core.issues import Issue
 from converter.delivery.answers import Action, Answer, Asked, decide
 from converter.delivery.redact import Refusal, refusal
 
-__all__ = ["Client", "Delivery", "EndError", "Standing", "Talk", "strip_base", "token"]
+__all__ = ["Client", "Delivery", "EndError", "Standing", "Talk", "strip_base", "token", "why"]
 
 Json = dict[str, Any]
 
@@ -125,7 +125,7 @@ class Talk:
             raise EndError(Delivery("due", "not-delivered", refusal(answer, "not-delivered", asked), answer=answer))  # fmt: skip
         if action in {"circuit", "renew"}:
             said = refusal(answer, "circuit-open", asked)
-            raise EndError(Delivery("due", "circuit-open", said, _why(answer, asked), answer))
+            raise EndError(Delivery("due", "circuit-open", said, why(answer, asked), answer))
         reason = REASONS.get(action, "refused")
         self.dead(reason, answer, asked, names)
 
@@ -262,7 +262,7 @@ def _escaped(text: str) -> str:
     return re.sub(r"([\\|,$])", r"\\\1", text)
 
 
-def _why(answer: Answer, asked: str) -> str:
+def why(answer: Answer, asked: str) -> str:
     """Why a circuit opens, in words that say what to look at."""
     if answer.failure == "redirect":
         return f"HTTP {answer.status}: it redirects; give the base URL that it redirects to"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import logging
 import socket
 import ssl
@@ -12,20 +10,18 @@ import time
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
 from converter.config import load, settings_of
 from converter.delivery.address import is_loopback, normalised
-from converter.delivery.answers import decide
-from converter.delivery.destinations import look, resolve
+from converter.delivery.answers import Answer, decide
+from converter.delivery.destinations import capability, look, resolve
 from converter.errors import ConfigurationError, ConverterError
 from converter.settings import DestinationSettings
 from tests.delivery.made import client
+from tests.servers.certificates import certificate, written
 from tests.servers.stub import Fault, Stub, outcome
 
 NUMBER = "https://hospital.example/mrn|CANARY-7"
@@ -198,9 +194,30 @@ def test_what_a_server_claims(stub, opened):
         return look(opened(stub.base))
 
     study = {"type": "ImagingStudy", "updateCreate": False}
-    assert said() == (False, "")
-    assert said(rest=[{"resource": [study]}]) == (True, "")
+    assert said() == (False, "", True, ())
+    assert said(rest=[{"resource": [study]}]) == (True, "", True, ("Patient",))
     assert said(fhirVersion="5.0.0").wrong_version == "5.0.0"
+    assert not said(resourceType="Patient").stated
+
+
+def test_what_a_server_says_that_it_lacks():
+    def lacks(*resources):
+        rest = [{"mode": "server", "resource": list(resources)}]
+        statement = {"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1", "rest": rest}
+        return capability(Answer(200, body=statement)).lacks
+
+    def kind(name, *words, **more):
+        return {"type": name, "interaction": [{"code": word} for word in words], **more}
+
+    patient = kind("Patient", "read", "create", "update")
+    study = kind("ImagingStudy", "read", "create", "update", "search-type", "vread")
+    assert lacks(patient, study) == ()
+    assert lacks() == (), "a server that says nothing of resources is asked by the first study"
+    assert lacks(patient) == ("ImagingStudy",)
+    assert lacks(patient, kind("ImagingStudy", "read", "create")) == ("search-type, update of ImagingStudy",)  # fmt: skip
+    own = {"updateCreate": False, "conditionalCreate": False}
+    assert lacks(patient, {**study, **own}) == ("conditional create of ImagingStudy, while it gives ids itself",)  # fmt: skip
+    assert lacks(patient, {**study, "conditionalCreate": False}) == ()
 
 
 # credentials
@@ -353,46 +370,6 @@ def test_secrets_are_masked_and_never_stand_in_a_file(tmp_path):
 
 
 # TLS
-
-
-def certificate(name, issuer=None, key=None):
-    key = key or ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer[0].subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-    if issuer:
-        builder = builder.add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer[1].public_key()),
-            critical=False,
-        )
-    return builder.sign(issuer[1] if issuer else key, hashes.SHA256()), key
-
-
-def written(folder, name, made):
-    cert, key = made
-    (folder / f"{name}.pem").write_bytes(cert.public_bytes(serialization.Encoding.PEM))
-    (folder / f"{name}.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return str(folder / f"{name}.pem"), str(folder / f"{name}.key")
 
 
 @pytest.fixture

@@ -102,10 +102,19 @@ class Stub:
         Bytes of a body from which on it answers 413.
     index : bool
         Keep an index of identifiers, which a benchmark needs.
+    tls : ssl.SSLContext, optional
     """
 
     def __init__(
-        self, fault=None, *, client_ids=True, integrity=True, stale=409, largest=0, index=False
+        self,
+        fault=None,
+        *,
+        client_ids=True,
+        integrity=True,
+        stale=409,
+        largest=0,
+        index=False,
+        tls=None,
     ):
         self.fault = fault or (lambda asked: None)
         self.client_ids = client_ids
@@ -120,6 +129,7 @@ class Stub:
         self.token = ""
         self.tokens_given = 0
         self._index = {} if index else None
+        self._tls = tls
         self._ready = threading.Event()
         self._loop = None
         self._port = 0
@@ -149,7 +159,7 @@ class Stub:
 
     @property
     def base(self):
-        return f"http://127.0.0.1:{self._port}/fhir"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self._port}/fhir"
 
     def _serve(self):
         async def main():
@@ -157,7 +167,11 @@ class Stub:
             self._end = asyncio.Event()
             self._transports = set()
             server = await self._loop.create_server(
-                lambda: _Connection(self), "127.0.0.1", self._port, reuse_address=True
+                lambda: _Connection(self),
+                "127.0.0.1",
+                self._port,
+                reuse_address=True,
+                ssl=self._tls,
             )
             self._port = server.sockets[0].getsockname()[1]
             self._ready.set()

@@ -32,6 +32,8 @@ _LITTLE_LONG: Final = Struct("<I").unpack_from
 _BIG_LONG: Final = Struct(">I").unpack_from
 _GROWTH: Final = 65536
 _MOST: Final = 1024 * 1024
+_BEHIND: Final = 16384
+"""Bytes that are read behind a value that was passed: large ones stand near the end of a header."""
 SQ: Final = b"SQ"
 EVIDENCE: Final = 0x0040A375
 """Current Requested Procedure Evidence Sequence of key objects and reports: as long as their study is large."""
@@ -79,9 +81,12 @@ class Cursor:
         """Bring so many bytes into the window, and tell whether the source has them."""
         if self.at + size <= len(self.data):
             return True
-        self.chunk = min(max(self.chunk * 4, _GROWTH), _MOST)
+        if self.at > len(self.data) and self.source.random:
+            chunk = _BEHIND
+        else:
+            chunk = self.chunk = min(max(self.chunk * 4, _GROWTH), _MOST)
         offset = self.offset
-        self.data = self.source.read(offset, max(size, self.chunk))
+        self.data = self.source.read(offset, max(size, chunk))
         self.base = offset
         self.at = 0
         return size <= len(self.data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from typing import Final
 
@@ -18,6 +19,7 @@ __all__ = [
     "UNDEFINED",
     "WIDTH",
     "ZEROS",
+    "length_and_value",
     "little_endian",
 ]
 
@@ -58,3 +60,12 @@ def little_endian(value: bytes, vr: bytes) -> bytes:
     numbers = array(_CODES[width], value)
     numbers.byteswap()
     return numbers.tobytes()
+
+
+def length_and_value(width: int) -> bytes:
+    """Give a pattern of a length in so many bytes, little endian, and a value of that length, where it is even and short."""
+    ways = (
+        re.escape(length.to_bytes(width, "little")) + b".{%d}" % length
+        for length in range(0, 66, 2)
+    )
+    return b"(?:" + b"|".join(ways) + b")"

@@ -11,10 +11,11 @@ import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from converter.core.header import SPECIFIC_CHARACTER_SET, Header, Wanted, pack_items
+from converter.reading.elements import PER_FRAME, PIXELS
 from converter.reading.encoding import UNDEFINED, little_endian
 from converter.reading.result import Limits, Refused
 from converter.reading.start import MEDIA_STORAGE_DIRECTORY
-from converter.reading.walk import PER_FRAME, PIXELS, ROWS, Plan
+from converter.reading.walk import ROWS, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

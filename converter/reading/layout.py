@@ -6,11 +6,11 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from converter.reading.cursor import Cursor
+from converter.reading.elements import PER_FRAME, PIXELS
 from converter.reading.encoding import BIG_ENDIAN, DEFLATED, IMPLICIT, LONG, SHORT, UNDEFINED
 from converter.reading.result import DEFAULT, HandOver, Refused
 from converter.reading.source import Bytes
 from converter.reading.start import TRANSFER_SYNTAX_UID
-from converter.reading.walk import PER_FRAME, PIXELS
 
 __all__ = ["BEGIN", "Element", "Layout", "layout_of"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from converter.reading.encoding import (
@@ -13,6 +15,7 @@ from converter.reading.encoding import (
     SHORT,
     UNDEFINED,
     ZEROS,
+    length_and_value,
 )
 from converter.reading.result import HandOver, Refused
 
@@ -33,9 +36,6 @@ _MEDIA_STORAGE_SOP_CLASS_UID: Final = 0x00020002
 TRANSFER_SYNTAX_UID: Final = 0x00020010
 MUST_STAY: Final = frozenset({_MEDIA_STORAGE_SOP_CLASS_UID, TRANSFER_SYNTAX_UID})
 """Elements that decide how what follows is read."""
-_PASSED: Final[dict[bytes, int]] = {}
-"""First eight bytes of elements of file meta information that nobody needs, and their whole length."""
-_PASSED_SIZE: Final = 1024
 _FIRST_GROUPS: Final = frozenset({0x0002, 0x0004, 0x0008})
 
 
@@ -63,6 +63,18 @@ def begins_like_dicom(data: bytes) -> bool:
     return known and data[:2] == b"\x00\x08"
 
 
+@cache
+def _meta() -> re.Pattern[bytes]:
+    """File meta information as nearly all write it; not made before it is needed."""
+    return re.compile(
+        rb"(?:\x02\0\0\0UL\x04\0.{4})?(?:\x02\0\x01\0OB\0\0\x02\0\0\0..)?"
+        rb"(?:\x02\0\x02\0UI(%(value)b))?(?:\x02\0\x03\0UI%(value)b)?(?:\x02\0\x10\0UI(%(value)b))?"
+        rb"(?:\x02\0\x12\0UI%(value)b)?(?:\x02\0\x13\0SH%(value)b)?(?:\x02\0\x16\0AE%(value)b)?"
+        % {b"value": length_and_value(2)},
+        re.DOTALL,
+    )
+
+
 def read_start(cursor: Cursor) -> Start:
     """Read up to the data set.
 
@@ -83,19 +95,18 @@ def read_start(cursor: Cursor) -> Start:
     else:
         raise Refused("not-dicom")
     syntax = None
+    if found := _meta().match(data, cursor.at):
+        cursor.at = found.end()
+        sop_class, syntax = (value and value[2:].strip(b" \0") for value in found.groups())
+        if sop_class == MEDIA_STORAGE_DIRECTORY:
+            raise Refused("dicomdir")
     while cursor.available(8):
-        head = cursor.data[cursor.at : cursor.at + 8]
-        step = _PASSED.get(head)
-        if step is not None and cursor.at + step <= len(cursor.data):
-            cursor.at += step
-            continue
-        if head[:2] != b"\x02\x00":
+        if cursor.data[cursor.at : cursor.at + 2] != b"\x02\x00":
             break
-        begin = cursor.offset
-        tag, vr, length = cursor.element()
+        tag, _, length = cursor.element()
         if length == UNDEFINED:
             raise HandOver
-        if tag in {TRANSFER_SYNTAX_UID, _MEDIA_STORAGE_SOP_CLASS_UID}:
+        if tag in MUST_STAY:
             value = cursor.take(length).strip(b" \0")
             if tag == TRANSFER_SYNTAX_UID:
                 syntax = value
@@ -103,8 +114,6 @@ def read_start(cursor: Cursor) -> Start:
                 raise Refused("dicomdir")
         else:
             cursor.skip(length)
-            if vr in SHORT and len(_PASSED) < _PASSED_SIZE:
-                _PASSED[head] = cursor.offset - begin
     if syntax in DEFLATED:
         return Start(cursor.offset, explicit=True, little=True, deflated=True)
     if not cursor.available(8):

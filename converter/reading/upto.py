@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from converter.reading.cursor import Cursor
+from converter.reading.elements import PIXELS
 from converter.reading.encoding import SHORT, UNDEFINED
 from converter.reading.result import HandOver, Limits, Refused
 from converter.reading.source import Bytes, Inflated
 from converter.reading.start import read_start
-from converter.reading.walk import PIXELS
 
 __all__ = ["header_bytes"]
 

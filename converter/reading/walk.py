@@ -19,18 +19,16 @@ from converter.core.header import (
     Wanted,
     pack_items,
 )
-from converter.reading.encoding import LONG, SHORT, UNDEFINED, WIDTH, ZEROS
+from converter.reading.elements import KEEP, PASS, PER_FRAME, PIXELS, SKIP, Known
+from converter.reading.encoding import UNDEFINED, ZEROS
 from converter.reading.quick import NOTHING, Memos, items_at
 from converter.reading.result import HandOver, Refused
 
 if TYPE_CHECKING:
     from converter.reading.cursor import Cursor
 
-__all__ = ["PER_FRAME", "PIXELS", "ROWS", "Plan", "nested", "plan", "walk", "whole"]
+__all__ = ["ROWS", "Plan", "nested", "plan", "walk", "whole"]
 
-PER_FRAME: Final = 0x52009230
-"""Per-Frame Functional Groups: never read, however many frames there are."""
-PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 ROWS: Final = 0x00280010
 """Read to know of an image that lacks its pixels."""
 _ALWAYS: Final = (
@@ -48,16 +46,15 @@ _GROWTH: Final = 65536
 _HOPS: Final = 256
 _HOP: Final = 4096
 _IDENTITY: Final = frozenset(_ALWAYS[1:])
-# Pass a value whose length is known, keep it, look at it, pass it by its four bytes of length, look into it.
-_SKIP, _KEEP, _LOOK, _PASS, _NEST = range(5)
-_OPEN: Final = b"\xff\xff\xff\xff"
-_MEMO_SIZE: Final = 16384
+_TRIES: Final = 4
+"""How often the pattern may take little of a header before the rest is walked element by element."""
+_LITTLE: Final = 128
 
 
 class Plan:
     """What is wanted, with the identity and the character sets, and what was learned about elements."""
 
-    __slots__ = ("follower", "inner", "keeps_rows", "last", "memos", "wanted")
+    __slots__ = ("_known", "follower", "inner", "keeps_rows", "last", "wanted")
 
     def __init__(self, wanted: Wanted) -> None:
         complete: dict[int, Any] = dict.fromkeys((*_ALWAYS, ROWS))
@@ -68,7 +65,16 @@ class Plan:
         self.follower: Any = None
         """What was learned about consecutive headers (`converter.reading.trace`)."""
         self.inner: tuple[Memos, Memos] = ({}, {})
-        self.memos: dict[tuple[bool, bool], dict[bytes, tuple[int, int, int]]] = {}
+        self._known: dict[tuple[bool, bool], Known] = {}
+
+    def known(self, *, explicit: bool, little: bool) -> Known:
+        """What is known of the elements of one encoding."""
+        found = self._known.get((explicit, little))
+        if found is None:
+            found = self._known[explicit, little] = Known(
+                self.wanted, self.last, self.inner[explicit], explicit=explicit, little=little
+            )
+        return found
 
 
 def _with_charsets(wanted: Wanted, depth: int = 0) -> dict[int, Any]:
@@ -119,13 +125,24 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
     Refused
         ``truncated-header``, ``too-deep``, ``header-limit`` and what a source refuses.
     """
-    memo = what.memos.setdefault((cursor.explicit, cursor.little), {})
-    get = memo.get
+    known = what.known(explicit=cursor.explicit, little=cursor.little)
+    get, pattern = known.memo.get, known.pattern
+    tries = _TRIES if cursor.limits.wide else 0
     wanted, last_wanted = what.wanted, what.last
     data, at = cursor.data, cursor.at
     ordered = True
     walked = 0
     while True:
+        if tries and pattern is not None:
+            taken = pattern.take(data, at, header)
+            if taken is None:
+                tries -= 1
+            else:
+                end, first, last = taken
+                if end < at + _LITTLE:
+                    tries -= 1
+                ordered = ordered and first > previous
+                at, previous = end, last
         head = data[at : at + 8]
         action = get(head)
         if action is None:
@@ -137,21 +154,20 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
                 walked += len(cursor.data)
                 if walked > cursor.limits.walk:
                     raise Refused("header-limit")
-            data, at = cursor.data, cursor.at
+                data, at = cursor.data, cursor.at
+                continue
             head = data[at : at + 8]
             if head == ZEROS and previous > 0:
                 _padded(cursor, header)
                 return
-            action = get(head) or _learn(cursor, what, memo, head)
+            action = get(head) or known.learn(head)
         tag, step, kind = action
         if tag <= previous:
             ordered = False
         previous = tag
-        if kind == _SKIP:
+        if kind == SKIP:
             at += step
-        elif kind == _PASS and at + 12 <= len(data) and data[at + 8 : at + 12] != _OPEN:
-            at += 12 + int.from_bytes(data[at + 8 : at + 12], "little")
-        elif kind == _KEEP:
+        elif kind == KEEP:
             end = at + step
             if end > len(data):
                 cursor.at = at + 8
@@ -161,8 +177,14 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
                 header[tag] = data[at + 8 : end]
                 at = end
         else:
+            if kind >= PASS and known.long:
+                head = data[at : at + 12]
+                _, step, kind = get(head) or known.learn_long(head, action)
+                if kind == SKIP:
+                    at += step
+                    continue
             cursor.at = at
-            if kind >= _PASS and nested(cursor, what, header, tag):
+            if kind >= PASS and nested(cursor, what, header, tag):
                 data, at = cursor.data, cursor.at
                 continue
             if tag in PIXELS or tag == PER_FRAME or (ordered and tag > last_wanted):
@@ -208,46 +230,6 @@ def nested(cursor: Cursor, what: Plan, header: Header, tag: int) -> bool:
             cursor.at = end
             return True
     return False
-
-
-def _learn(
-    cursor: Cursor, what: Plan, memo: dict[bytes, tuple[int, int, int]], head: bytes
-) -> tuple[int, int, int]:
-    """Decide what to do with elements that begin with these eight bytes."""
-    group, element, length = cursor.unpack(head, 0)
-    tag = group << 16 | element
-    if group >= 0xFFFE:
-        raise HandOver
-    if tag > what.last or tag in PIXELS or tag == PER_FRAME:
-        action = (tag, 0, _LOOK)
-    elif not cursor.explicit:
-        if length == UNDEFINED:
-            action = (tag, 0, _NEST)
-        elif tag in what.wanted:
-            action = (tag, 8 + length, _KEEP if what.wanted[tag] is None else _NEST)
-        else:
-            action = (tag, 8 + length, _SKIP)
-    else:
-        vr = head[4:6]
-        if vr in SHORT:
-            length = cursor.unpack_short(head, 6)[0]
-            if tag not in what.wanted:
-                action = (tag, 8 + length, _SKIP)
-            elif what.wanted[tag] is not None or (vr in WIDTH and not cursor.little):
-                action = (tag, 0, _LOOK)
-            else:
-                action = (tag, 8 + length, _KEEP)
-        elif vr in LONG:
-            kind = _NEST if vr == b"SQ" else _LOOK
-            action = (tag, 0, kind if tag in what.wanted or not cursor.little else _PASS)
-        elif not (vr.isalpha() and vr.isupper()):
-            raise HandOver
-        else:
-            action = (tag, 0, _LOOK)  # its length may stand in one of two ways
-    if len(memo) >= _MEMO_SIZE:
-        memo.clear()
-    memo[head] = action
-    return action
 
 
 def _end(cursor: Cursor, previous: int, header: Header) -> None:

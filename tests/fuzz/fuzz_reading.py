@@ -1,4 +1,4 @@
-"""Fuzzing of the header reader: no crash, no hang, no memory beyond its bound, and a trace never differs.
+"""Fuzzing of the header reader: no crash, no hang, no memory beyond its bound, and neither a trace nor a pattern differs.
 
 Run ``python -m tests.fuzz.fuzz_reading 60`` (seconds). With atheris installed it is guided by coverage,
 without it the same edits are drawn from a seed. ``--bytes`` flips every byte of every header instead.
@@ -13,10 +13,12 @@ import time
 
 HEADERS: list[bytes] = []
 LEARNED = []
+WALKING = []
 
 
 def prepare() -> None:
     logging.disable()
+    from tests.reading.test_elements import Walking, headers_of
     from tests.reading.test_trace import KINDS, Learned, series
 
     for kind in KINDS:
@@ -24,6 +26,7 @@ def prepare() -> None:
             headers = series(kind, number=number)
             HEADERS.extend(data[:12000] for data in headers[-2:])
             LEARNED.append(Learned(headers))
+            WALKING.append(Walking(headers_of(kind)))
 
 
 def edited(draw) -> tuple[int, bytes]:
@@ -54,6 +57,7 @@ def check(which: int, data: bytes) -> None:
     got, expected = LEARNED[which].read(data), walked(data)
     if got != expected:
         raise AssertionError(f"trace {which} differs from walking: {data.hex()}")
+    WALKING[which].check(data)
 
 
 def every_byte() -> None:

@@ -16,6 +16,7 @@ from pydicom.dataelem import RawDataElement
 from converter.core.header import Unreadable, items
 from converter.reading import read_bytes, read_file
 from converter.reading.encoding import little_endian
+from converter.reading.walk import plan
 
 FILES = sorted(
     path
@@ -123,4 +124,8 @@ def test_every_value_is_the_one_that_pydicom_reads(path: Path) -> None:
         }
         return
     assert same(result.header, values) == []
+    for explicit in (True, False):
+        plan(wanted).known(
+            explicit=explicit, little=True
+        )._compile()  # what was seen once is enough
     assert read_bytes(path.read_bytes(), wanted) == result

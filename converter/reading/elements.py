@@ -1,0 +1,284 @@
+"""What to do with an element, told by its first bytes, and many elements at a time by one pattern.
+
+Elements of the same tag, VR and length are met over and over, so what to do with one is remembered by the bytes that
+say these. Out of what is remembered a regular expression is made in which every element is optional, in the order of
+their tags: one call of the engine takes a header as far as its elements are known, whatever stands in their values.
+"""
+
+from __future__ import annotations
+
+import re
+from struct import Struct
+from typing import Final, Literal, TypeVar
+
+from converter.core.header import Header, Wanted, pack_items
+from converter.reading.encoding import LONG, SHORT, UNDEFINED, WIDTH, length_and_value
+from converter.reading.quick import Memos, items_at
+from converter.reading.result import HandOver
+
+__all__ = ["KEEP", "LOOK", "NEST", "PASS", "PER_FRAME", "PIXELS", "SKIP", "Action", "Known"]
+
+PER_FRAME: Final = 0x52009230
+"""Per-Frame Functional Groups: never read, however many frames there are."""
+PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+
+SKIP, KEEP, LOOK, PASS, NEST = range(5)
+"""Pass a value whose length is known, keep it, look at it, pass or look into what has four bytes of length."""
+
+Action = tuple[int, int, int]
+"""Tag, length of the whole element where it is known, and one of the above."""
+
+_MEMO_SIZE: Final = 16384
+_SEQUENCES: Final = 1024
+_LARGEST: Final = 512
+"""Of a sequence that is remembered whole."""
+_FIRST: Final = 64
+"""Headers that are walked before a pattern is made, which takes as long as walking a hundred."""
+_MOST: Final = 2048
+"""Elements of a pattern, each length of one for itself."""
+_MOST_LENGTHS: Final = 64
+_WIDEST: Final = 4096
+_OPEN: Final = b"\xff\xff\xff\xff"
+_UNTIL_END: Final = -1
+_TAG: Final = Struct("<HH").unpack_from
+_T = TypeVar("_T")
+
+
+class Known:
+    """What is known of the elements of one encoding.
+
+    Parameters
+    ----------
+    wanted : Wanted
+    last : int
+        Last wanted tag but for pixel data.
+    explicit, little : bool
+        How elements are written.
+    memos : dict
+        What is remembered of those within sequences.
+    """
+
+    def __init__(
+        self, wanted: Wanted, last: int, memos: Memos, *, explicit: bool, little: bool
+    ) -> None:
+        self.memo: dict[bytes, Action] = {}
+        """By the first eight bytes; twelve, where the length is the last four of these."""
+        self.pattern: Pattern | None = None
+        self.long = explicit and little
+        """Whether there are lengths of four bytes to remember."""
+        self._wanted, self._last, self._memos = wanted, last, memos
+        self._explicit, self._little = explicit, little
+        self._walked = 0
+        self._compiled = 0
+
+    def learn(self, head: bytes) -> Action:
+        """Decide what to do with elements that begin with these eight bytes.
+
+        Raises
+        ------
+        HandOver
+        """
+        order: Literal["little", "big"] = "little" if self._little else "big"
+        tag = int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order)
+        if tag >= 0xFFFE0000:
+            raise HandOver
+        wanted = self._wanted
+        if tag > self._last or tag in PIXELS or tag == PER_FRAME:
+            action = (tag, 0, LOOK)
+        elif not self._explicit:
+            length = int.from_bytes(head[4:], order)
+            if length == UNDEFINED:
+                action = (tag, 0, NEST)
+            elif tag in wanted:
+                action = (tag, 8 + length, KEEP if wanted[tag] is None else NEST)
+            else:
+                action = (tag, 8 + length, SKIP)
+        else:
+            vr = head[4:6]
+            if vr in SHORT:
+                length = int.from_bytes(head[6:], order)
+                if tag not in wanted:
+                    action = (tag, 8 + length, SKIP)
+                elif wanted[tag] is not None or (vr in WIDTH and not self._little):
+                    action = (tag, 0, LOOK)
+                else:
+                    action = (tag, 8 + length, KEEP)
+            elif vr in LONG:
+                kind = NEST if vr == b"SQ" else LOOK
+                action = (tag, 0, kind if tag in wanted or not self._little else PASS)
+            elif not (vr.isalpha() and vr.isupper()):
+                raise HandOver
+            else:
+                action = (tag, 0, LOOK)  # its length may stand in one of two ways
+        return self._remember(head, action)
+
+    def learn_long(self, head: bytes, action: Action) -> Action:
+        """Decide the same by the first twelve bytes of an element in explicit VR, little endian."""
+        length = int.from_bytes(head[8:], "little")
+        if len(head) < 12:
+            return action
+        tag, _, kind = action
+        if length != UNDEFINED:
+            action = (tag, 12 + length, SKIP if kind == PASS else kind)
+        return self._remember(head, action)
+
+    def _remember(self, head: bytes, action: Action) -> Action:
+        if len(self.memo) >= _MEMO_SIZE:
+            self.memo.clear()
+        self.memo[head] = action
+        return action
+
+    def walked(self) -> None:
+        """Count a header; now and then make a pattern of what is remembered, where there is more than in the last."""
+        self._walked += 1
+        if not self._little:
+            return
+        if self._walked >= max(_FIRST, 4 * self._compiled) and len(self.memo) != self._compiled:
+            self._compile()
+
+    def _compile(self) -> None:
+        memo = self.memo.copy()
+        self._walked, self._compiled = 0, len(memo)
+        elements: dict[int, dict[bytes, int]] = {}
+        known = 0
+        for head, (tag, step, kind) in memo.items():
+            length = step - len(head)
+            if (
+                kind in {PASS, NEST}
+                and head[-4:] == _OPEN
+                and (len(head) == 8 or head[4:6] == b"SQ")
+            ):
+                length = _UNTIL_END
+            elif kind in {LOOK, PASS} or not step or length > _WIDEST:
+                continue
+            ways = elements.setdefault(tag, {})
+            if len(ways) < _MOST_LENGTHS and all(len(other) == len(head) for other in ways):
+                ways[head] = length
+                known += 1
+            if known == _MOST:
+                break
+        self.pattern = Pattern(elements, self._wanted, self._memos, explicit=self._explicit)
+
+
+class Pattern:
+    """Elements in the order of their tags, each of which may be there.
+
+    Parameters
+    ----------
+    elements : dict
+        Of each tag the first bytes of its elements, to the length of the value that follows these.
+    wanted : Wanted
+    memos : dict
+        What is remembered of elements within sequences.
+    explicit : bool
+        Whether VRs are.
+    """
+
+    def __init__(
+        self, elements: dict[int, dict[bytes, int]], wanted: Wanted, memos: Memos, *, explicit: bool
+    ) -> None:
+        self._tags = [0, *sorted(elements)]
+        """Of the groups, of which the last that matched tells how far it went."""
+        self._memos, self._explicit = memos, explicit
+        self._packed: dict[bytes, bytes] = {}
+        values: list[tuple[int, int]] = []
+        whole: list[tuple[int, int, int, Wanted | None]] = []
+        items = _items(explicit=explicit)
+        pattern = b""
+        for number, tag in enumerate(self._tags[1:], 1):
+            ways = [
+                (re.escape(head), items if length == _UNTIL_END else _any(length))
+                for head, length in elements[tag].items()
+            ]
+            any_way = b"|".join(head + body for head, body in ways)
+            if tag not in wanted:
+                one = b"(?:" + any_way + b")()"
+            elif len(ways) == 1 and wanted[tag] is None:
+                ((head, body),) = ways
+                one = head + b"(" + body + b")"
+                values.append((tag, number))
+            else:
+                one = b"(" + any_way + b")"
+                whole.append((tag, number, len(next(iter(elements[tag]))), wanted[tag]))
+            pattern += b"(?:" + one + b"|)"
+        self._match = re.compile(pattern, re.DOTALL).match
+        self._values = _two([tag for tag, _ in values])
+        self._groups = _two([number for _, number in values])
+        self._whole = _two([(tag, width, inner) for tag, _, width, inner in whole])
+        self._whole_groups = _two([number for _, number, _, _ in whole])
+
+    def take(self, data: bytes, at: int, header: Header) -> tuple[int, int, int] | None:
+        """Take as many elements from a place on as are known, and keep what is wanted of them.
+
+        Returns
+        -------
+        (int, int, int) or None
+            Where they end, and the tags of the first and the last of them; nothing where none is known, or a
+            sequence is unusual.
+        """
+        found = self._match(data, at)
+        if found is None or not found.lastindex:
+            return None
+        more: Header = {}
+        if self._whole:
+            elements = found.group(*self._whole_groups)
+            for (tag, width, inner), element in zip(self._whole, elements, strict=True):
+                if element is None:
+                    continue
+                if inner is None:
+                    more[tag] = element[width:]
+                    continue
+                packed = self._packed.get(element) or self._pack(element, width, inner)
+                if packed is None:
+                    return None
+                more[tag] = packed
+        if self._values:
+            values = found.group(*self._groups)
+            if None in values:
+                pairs = zip(self._values, values, strict=True)
+                header.update((tag, value) for tag, value in pairs if value is not None)
+            else:
+                header.update(zip(self._values, values, strict=True))
+        header.update(more)
+        group, number = _TAG(data, at)
+        return found.end(), group << 16 | number, self._tags[found.lastindex]
+
+    def _pack(self, element: bytes, width: int, inner: Wanted) -> bytes | None:
+        length = int.from_bytes(element[width - 4 : width], "little")
+        try:
+            items, end = items_at(
+                element, width, length, inner, self._memos, explicit=self._explicit
+            )
+        except LookupError:
+            return None
+        if end != len(element):
+            return None
+        packed = pack_items(items)
+        if len(element) <= _LARGEST:
+            if len(self._packed) >= _SEQUENCES:
+                self._packed.clear()
+            self._packed[element] = packed
+        return packed
+
+
+def _two(several: list[_T]) -> list[_T]:
+    """One that is alone twice: asked for two groups or more, a match gives a tuple."""
+    return several * 2 if len(several) == 1 else several
+
+
+def _any(length: int) -> bytes:
+    return b".{%d}" % length if length else b""
+
+
+def _items(*, explicit: bool) -> bytes:
+    """Items and the end of a sequence of undefined length, as far as all are alike in being plain.
+
+    Items are of undefined length too, and what is in them is short and no sequence, whatever its tag.
+    """
+    begin, end = b"\xfe\xff\x00\xe0" + _OPEN, b"\xfe\xff\x0d\xe0\0\0\0\0"
+    vr = b"(?:" + b"|".join(sorted(SHORT)) + b")" if explicit else b""
+    # no group ends in FF, least of all that of the marks of items
+    element = b".[^\xff].." + vr + length_and_value(2 if explicit else 4)
+    elements = b"(?>(?:" + element + b"(?:" + re.escape(end + begin) + b"|))*)"
+    items = re.escape(begin) + elements + re.escape(end)
+    return b"(?:" + items + b"|)" + re.escape(b"\xfe\xff\xdd\xe0\0\0\0\0")

@@ -94,7 +94,7 @@ class StoreRenderer:
     def _anew(self, study_uid: str, recipe: Recipe, found: Converted | None) -> Rendered | None:
         if found is not None and found.withdrawn:
             return self._as_it_stands(study_uid, found)
-        study = assemble(study_uid, map(unpack_block, self._store.blocks(study_uid)))
+        study = assemble(study_uid, map(unpack_block, self._store.blocks([study_uid])[0]))
         made = convert(study, recipe.rules, recipe.options)
         if made.state != "converted" or made.resource is None:
             return None

@@ -180,10 +180,10 @@ class RoundStore(SqlStore):
             rows = self._all("SELECT count(*) FROM received_instance WHERE study_uid = ?", (uid,))
             yield uid, int(rows[0][0])
 
-    def blocks(self, study_uid: str) -> list[bytes]:
+    def blocks(self, study_uids: Sequence[str]) -> list[list[bytes]]:
+        db, tags = self._database.connection, self._ledger.tags
         with self._database.guard():
-            blocks = study_blocks(self._database.connection, study_uid, self._ledger.tags)
-            return [pack_block(block) for block in blocks]
+            return [[pack_block(one) for one in study_blocks(db, uid, tags)] for uid in study_uids]
 
     def converted(self) -> Iterator[Converted]:
         for uid in self._round:

@@ -118,18 +118,22 @@ def where(error: Exception) -> str:
 
 
 def _works(store: StudyStore, stop: Stop) -> Iterator[_Work]:
-    batch: list[tuple[str, tuple[bytes, ...]]] = []
+    batch: list[str] = []
     rows = 0
     for uid, count in store.studies(unconverted=True):
         if stop:
             return
-        batch.append((uid, tuple(store.blocks(uid))))
+        batch.append(uid)
         rows += count + A_STUDY
         if rows >= ROWS:
-            yield _Work(tuple(batch))
+            yield _read(store, batch)
             batch, rows = [], 0
     if batch:
-        yield _Work(tuple(batch))
+        yield _read(store, batch)
+
+
+def _read(store: StudyStore, uids: list[str]) -> _Work:
+    return _Work(tuple(zip(uids, map(tuple, store.blocks(uids)), strict=True)))
 
 
 def convert_studies(request: Request, store: StudyStore, progress: Progress, stop: Stop) -> None:

@@ -23,7 +23,7 @@ def remark_shared(store: StudyStore) -> None:
     """Find SOP Instance and Series UIDs that are in two studies: they stay in both, with a finding in each."""
     found: dict[str, list[Issue]] = {}
     for study_uid, hashes in store.shared():
-        study = assemble(study_uid, map(unpack_block, store.blocks(study_uid)))
+        study = assemble(study_uid, map(unpack_block, store.blocks([study_uid])[0]))
         uids = (one.uid for series in study.series for one in series.instances)
         instances = sorted(uid for uid in uids if sop_hash(uid) in hashes)
         found.setdefault(study_uid, []).append(

@@ -160,8 +160,8 @@ class StudyStore(Protocol):
     def studies(self, *, unconverted: bool = False) -> Iterator[tuple[str, int]]:
         """(Study UID, rows), sorted by UID; safe to write meanwhile."""
 
-    def blocks(self, study_uid: str) -> list[bytes]:
-        """Packed blocks of a study."""
+    def blocks(self, study_uids: Sequence[str]) -> list[list[bytes]]:
+        """Packed blocks of each of some studies."""
 
     def begin_converting(self, fingerprint: str) -> None:
         """Forget conversions that other rules made."""

@@ -68,8 +68,8 @@ class _File(SqliteDatabase):
     def _connect(self, path: Path) -> sqlite3.Connection:
         log = path.with_name(path.name + "-wal")
         # without a log nobody has it open, and all there is stands in the file; to open it as any other would make one
-        how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
-        url = f"{path.absolute().as_uri()}?{how}"
+        lies = log.exists() and log.stat().st_size
+        url = f"{path.absolute().as_uri()}?mode=ro{'' if lies else '&immutable=1'}"
         return sqlite3.connect(url, uri=True, isolation_level=None, timeout=WAIT)
 
     def _open(self) -> None:

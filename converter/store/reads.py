@@ -20,6 +20,7 @@ __all__ = [
     "decode_issues",
     "decode_json",
     "decode_outcome",
+    "marks",
     "meta",
 ]
 
@@ -168,7 +169,7 @@ class Reads:
             return {}
         rows = self._all(
             "SELECT data FROM companion WHERE resource_type = ? "  # noqa: S608
-            f"AND resource_id IN ({', '.join('?' * len(resource_ids))})",
+            f"AND resource_id IN ({marks(resource_ids)})",
             (resource_type, *resource_ids),
         )
         with self._database.guard():
@@ -177,7 +178,7 @@ class Reads:
 
     def said_of(self, study_uids: Sequence[str]) -> tuple[dict[str, str], dict[str, list[Issue]]]:
         """Reasons for which studies are held, and findings of this run; see `StudyStore`."""
-        some = f"WHERE study_uid IN ({', '.join('?' * len(study_uids))})"
+        some = f"WHERE study_uid IN ({marks(study_uids)})"
         held = self._all(f"SELECT study_uid, reason FROM held {some}", study_uids)  # noqa: S608
         remarks = self._all(f"SELECT study_uid, data FROM remark {some}", study_uids)  # noqa: S608
         with self._database.guard():
@@ -210,6 +211,11 @@ def _together(page: Sequence[tuple[str, str, int]]) -> Iterator[list[tuple[str, 
         rows += count
     if together:
         yield together
+
+
+def marks(values: Sequence[Any]) -> str:
+    """Place holders for so many values, to stand after ``IN``."""
+    return ", ".join("?" * len(values)) or "NULL"
 
 
 def meta(db: Connection, key: str) -> str:

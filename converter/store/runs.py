@@ -82,9 +82,9 @@ class SharedStore(SqlStore):
     def _readable(self) -> str:
         return self._in_scope()  # what other runs have just read is theirs to convert
 
-    def blocks(self, study_uid: str) -> list[bytes]:
-        self._read[study_uid] = self._seen(study_uid)
-        return super().blocks(study_uid)
+    def blocks(self, study_uids: Sequence[str]) -> list[list[bytes]]:
+        self._read.update((uid, self._seen(uid)) for uid in study_uids)
+        return super().blocks(study_uids)
 
     def _seen(self, study_uid: str) -> tuple[int, ...]:
         sql = (

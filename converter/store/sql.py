@@ -26,6 +26,7 @@ from converter.store.reads import (
     decode_converted,
     decode_issues,
     decode_outcome,
+    marks,
     meta,
 )
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["SqlStore"]
 
 _encode = msgspec.msgpack.Encoder().encode
+
+_BLOCK = "INSERT INTO block (study_uid, series_uid, rows, data) VALUES (?, ?, ?, ?)"
 
 
 class SqlStore(Reads):
@@ -97,17 +100,15 @@ class SqlStore(Reads):
                 return ids[path]
 
             for part in parts:
-                for block in part.blocks:
-                    changed.add(block.study_uid)
-                    block_id = self._database.insert(
-                        "INSERT INTO block (study_uid, series_uid, rows, data) VALUES (?, ?, ?, ?)",
-                        block[:4],
+                changed.update(block.study_uid for block in part.blocks)
+                if not self.kept:
+                    db.executemany(_BLOCK, [block[:4] for block in part.blocks])
+                for block in part.blocks if self.kept else ():
+                    block_id = self._database.insert(_BLOCK, block[:4])
+                    db.executemany(
+                        "INSERT INTO file_block VALUES (?, ?)",
+                        [(file_id(path), block_id) for path in block.files],
                     )
-                    if self.kept:
-                        db.executemany(
-                            "INSERT INTO file_block VALUES (?, ?)",
-                            [(file_id(path), block_id) for path in block.files],
-                        )
                 of_files = [row for row in part.skipped if self.kept and row.file is not None]
                 db.executemany(
                     "INSERT INTO skipped (file_id, path, reason, detail) VALUES (?, ?, ?, ?)",
@@ -168,9 +169,12 @@ class SqlStore(Reads):
     def _readable(self) -> str:
         return ""
 
-    def blocks(self, study_uid: str) -> list[bytes]:
-        sql = "SELECT data FROM block WHERE study_uid = ? ORDER BY id"
-        return [row[0] for row in self._all(sql, (study_uid,))]
+    def blocks(self, study_uids: Sequence[str]) -> list[list[bytes]]:
+        found: dict[str, list[bytes]] = {uid: [] for uid in study_uids}
+        sql = f"SELECT study_uid, data FROM block WHERE study_uid IN ({marks(study_uids)}) ORDER BY id"  # noqa: S608
+        for uid, data in self._all(sql, study_uids):
+            found[uid].append(data)
+        return [found[uid] for uid in study_uids]
 
     def begin_converting(self, fingerprint: str) -> None:
         with self._database.transaction() as db:
@@ -197,21 +201,19 @@ class SqlStore(Reads):
                     for ordinal, (kind, id_, body) in enumerate(item.contributions)
                 ],
             )
-            sops: list[tuple[int, int]] = []
-            for item in saved:
-                if item.duplicates:
-                    db.executemany(
-                        "INSERT INTO skipped (study_uid, path, reason, detail) VALUES (?, ?, ?, '')",
-                        [(item.study_uid, source, "duplicate") for source in item.duplicates],
-                    )
-                slim = msgspec.structs.replace(item, contributions=[], duplicates=[], sops=[])
-                converted_id = self._database.insert(
-                    "INSERT INTO converted (study_uid, state, series, instances, data) "
-                    "VALUES (?, ?, ?, ?, ?)",
-                    (item.study_uid, item.state, item.series, item.instances, _encode(slim)),
-                )
-                sops += [(sop, converted_id) for sop in item.sops]
-            db.executemany("INSERT INTO sop VALUES (?, ?) ON CONFLICT DO NOTHING", sorted(sops))
+            db.executemany(
+                "INSERT INTO skipped (study_uid, path, reason, detail) VALUES (?, ?, 'duplicate', '')",
+                [(item.study_uid, source) for item in saved for source in item.duplicates],
+            )
+            db.executemany(
+                "INSERT INTO converted (study_uid, state, series, instances, data) VALUES (?, ?, ?, ?, ?)",
+                [(i.study_uid, i.state, i.series, i.instances, _encode(_slim(i))) for i in saved],
+            )
+            uids = [item.study_uid for item in saved]
+            sql = f"SELECT study_uid, id FROM converted WHERE study_uid IN ({marks(uids)})"  # noqa: S608
+            ids: dict[str, int] = dict(db.execute(sql, uids).fetchall())
+            sops = sorted((sop, ids[item.study_uid]) for item in saved for sop in item.sops)
+            db.executemany("INSERT INTO sop VALUES (?, ?) ON CONFLICT DO NOTHING", sops)
 
     def _current(self, conversions: Sequence[Converted]) -> Sequence[Converted]:
         """Conversions of what the store holds now."""
@@ -357,6 +359,11 @@ class SqlStore(Reads):
             self._database.close()
         finally:
             self.on_close()
+
+
+def _slim(item: Converted) -> Converted:
+    """Leave out what has tables of its own."""
+    return msgspec.structs.replace(item, contributions=[], duplicates=[], sops=[])
 
 
 def _set_meta(db: Connection, key: str, value: str) -> None:

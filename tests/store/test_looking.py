@@ -83,6 +83,12 @@ def test_nothing_can_be_written(state):
         sight.database.prepare(["CREATE TABLE x (y)"])
 
 
+def test_a_file_that_is_not_there_is_not_made(tmp_path):
+    with pytest.raises(StoreError):
+        look(tmp_path / "none.db")
+    assert not list(tmp_path.iterdir())
+
+
 def test_damage_is_found(state):
     with closing(open_kept(state)) as store:
         for number in range(500):

@@ -269,13 +269,13 @@ def test_a_conversion_that_another_run_made_stale_is_not_saved(runs):
     first.add([part("1.2", "1.2.1.1", "a")], "v", fresh=[b"a"])
     first.narrow()
     first.begin_converting("rules")
-    first.blocks("1.2")
+    first.blocks(["1.2"])
     second.add([part("1.2", "1.2.1.2", "b")], "v", fresh=[b"b"])
     first.save([made("1.2")])
     second.narrow()
     second.begin_converting("rules")
     assert list(second.studies(unconverted=True)) == [("1.2", 2)]
-    second.blocks("1.2")
+    second.blocks(["1.2"])
     second.save([made("1.2")])
     assert list(second.studies(unconverted=True)) == []
 
@@ -299,7 +299,7 @@ def test_two_runs_over_one_file_keep_its_rows_once(runs):
     go_on.set()
     thread.join(30)
     other.join(30)
-    assert len(first.blocks("1.2")) == 1
+    assert len(first.blocks(["1.2"])[0]) == 1
 
 
 def test_runs_with_other_rules_do_not_go_beside_each_other(runs):

@@ -96,7 +96,7 @@ def made(study, *, state="converted", contributions=(), duplicates=(), instances
 
 
 def sources(store, study):
-    blocks = [unpack_block(data) for data in store.blocks(study)]
+    blocks = [unpack_block(data) for data in store.blocks([study])[0]]
     return sorted(row.source for item in blocks for row in item.rows)
 
 
@@ -105,7 +105,7 @@ def test_studies_come_sorted_with_all_their_blocks(store):
         store.add([Part([block(study, "ab"), block(study, "c", "9.9")])], "v")
     store.add([Part([block("1.2", "d")])], "v")
     assert list(store.studies()) == [("1.10", 3), ("1.2", 4), ("1.3", 3)]
-    study = assemble("1.2", map(unpack_block, store.blocks("1.2")))
+    study = assemble("1.2", map(unpack_block, store.blocks(["1.2"])[0]))
     assert [series.uid for series in study.series] == ["1.2.1", "9.9"]
     assert sources(store, "1.2") == ["a", "b", "c", "d"]
 

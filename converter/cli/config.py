@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from converter.cli.common import Command, configuration, option, verbosity
 from converter.cli.output import table
-from converter.errors import ConfigurationError, Fault, MappingError, ProfileNotFoundError
-
-if TYPE_CHECKING:
-    from converter.config import Loaded
+from converter.errors import ConfigurationError, MappingError
 
 __all__ = ["config"]
 
@@ -62,62 +58,13 @@ def show(config_file: str | None, changed: bool, **_: Any) -> None:
 def check(config_file: str | None, **_: Any) -> None:
     """Read the configuration, the profiles and mappings that it names, and tell all faults; exit 3 if there is one."""
     loaded = configuration(config_file, {})
-    from converter.cli.refusals import listen_faults
+    from converter.cli.refusals import listen_faults, mapping_faults, missing_files
 
-    faults = _mapping_faults(loaded) + _missing_files(loaded) + listen_faults(loaded)
+    faults = mapping_faults(loaded) + missing_files(loaded) + listen_faults(loaded)
     if faults:
         raise MappingError(faults)
     where = str(loaded.file) if loaded.file else "no configuration file, defaults only"
     click.echo(f"ok: {where}")
-
-
-READ = (
-    "token_file", "password_file", "client_secret_file", "key_file", "certificate", "certificate_key", "ca",
-    "tls_cert", "tls_key", "tls_ca",
-)  # fmt: skip
-"""Keys that name a file which is read."""
-
-
-def _missing_files(loaded: Loaded) -> list[Fault]:
-    """What a configuration names of secrets and certificates and is not there, or may not be read."""
-    config = loaded.config
-    sections = {f"destinations.{name}": held for name, held in config.destinations.items()}
-    found = []
-    for section, held in {"identity": config.identity, "listen": config.listen, **sections}.items():
-        for name in READ:
-            path = getattr(held, name, "")
-            if path and not os.access(path, os.R_OK):
-                key = f"{section}.{name}"
-                why = "may not be read" if Path(path).exists() else "is not there"
-                origin = loaded.origins.get(tuple(key.split(".")), "")
-                found.append(Fault(origin, key, f"{path} {why}"))
-    return found
-
-
-def _mapping_faults(loaded: Loaded) -> list[Fault]:
-    """What of the mapping that a configuration names is not there or wrong: of the run, and of each destination."""
-    from converter.mapping import load
-
-    settings = loaded.config.convert
-    named = {"convert.profile": settings.profile} | {
-        f"destinations.{name}.profile": held.profile
-        for name, held in loaded.config.destinations.items()
-        if held.profile
-    }
-    faults: list[Fault] = []
-    for key, profiles in named.items():
-        try:
-            load(
-                profiles,
-                site=loaded.config.site,
-                overlays=Path(settings.mappings) if settings.mappings else None,
-            )
-        except ProfileNotFoundError as error:
-            origin = loaded.origins.get(tuple(key.split(".")), "")
-            faults.append(Fault(origin, key, str(error)))
-        except MappingError as error:
-            faults += error.faults
-    return list(dict.fromkeys(faults))
 
 
 @config.command(cls=Command, examples="dcm2fhir config init dcm2fhir.toml")

@@ -323,16 +323,16 @@ def _request(loaded: Loaded, stack: ExitStack) -> Request:
     return replace(made, sink=sink)
 
 
-def daemon_settings(loaded: Loaded) -> DaemonSettings:
-    """How the daemon runs, by the configuration in force."""
+def daemon_settings(loaded: Loaded, *, faulty: bool = False) -> DaemonSettings:
+    """How the daemon runs, by the configuration in force; ``faulty``: as far as it says so, whatever is wrong with it."""
     from converter.cli.places import state_folder
-    from converter.cli.refusals import listen_faults
+    from converter.cli.refusals import listen_faults, state_fault
     from converter.listener.policy import Peer, Policy
     from converter.listener.starting import DaemonSettings
     from converter.settings import parse_duration, parse_size
     from converter.store import place_of
 
-    if faults := listen_faults(loaded):
+    if not faulty and (faults := listen_faults(loaded)):
         raise refusal(faults)
     held = loaded.config.listen
     peers = tuple(
@@ -359,7 +359,8 @@ def daemon_settings(loaded: Loaded) -> DaemonSettings:
         max_per_address=held.max_associations_per_address,
         max_sockets=held.max_associations + 1000,
     )
-    state = place_of(held.state) if held.state else state_folder() / "listen.db"
+    known = held.state and not (faulty and state_fault(held.state))
+    state = place_of(held.state) if known else state_folder() / "listen.db"
     beside = state.parent if isinstance(state, Path) else state_folder()
     return DaemonSettings(
         bind=held.bind,

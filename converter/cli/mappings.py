@@ -14,10 +14,14 @@ from converter.cli.output import table
 from converter.errors import ConfigurationError, MappingError
 
 if TYPE_CHECKING:
-    from converter.core.rules import RuleSet
-    from converter.mapping import MappingFile
+    from collections.abc import Sequence
 
-__all__ = ["mappings"]
+    from converter.core.rules import RuleSet
+    from converter.errors import Fault
+    from converter.mapping import MappingFile
+    from converter.settings import Config
+
+__all__ = ["compiled", "mappings"]
 
 
 @click.group()
@@ -89,8 +93,7 @@ def check(paths: tuple[Path, ...], config_file: str | None, state: str | None, *
     PATH is a file of your own or the folder that --mappings takes; they are laid over what dcm2fhir brings. The
     exit code is 3 if there is a fault.
     """
-    from converter.mapping import check as checked
-    from converter.mapping import load, shipped
+    from converter.mapping import load
 
     config = configuration(config_file, {}).config
     folders = [path for path in paths if path.is_dir()]
@@ -98,24 +101,32 @@ def check(paths: tuple[Path, ...], config_file: str | None, state: str | None, *
         raise usage("One folder at a time: --mappings takes one.")
     overlays = folders[0] if folders else Path(config.convert.mappings or "")
     files = [str(path) for path in paths if not path.is_dir()]
-    own = [name for name in config.convert.profile if name.endswith(".toml")]
-    profiles = [file.name for file in shipped() if file.kind == "profile"]
-    faults, count = checked(
-        [*profiles, *own, *(name if "/" in name else f"./{name}" for name in files)],
-        site=config.site,
-        overlays=overlays if overlays != Path() else None,
-    )
+    named = [name if "/" in name else f"./{name}" for name in files]
+    faults, count = compiled(config, named, overlays)
     if faults:
         raise MappingError(faults)
     click.echo(f"ok: {count} examples hold")
     if state:
-        named = [name if "/" in name else f"./{name}" for name in files]
         rules = load(
             [*config.convert.profile, *named],
             site=config.site,
             overlays=overlays if overlays != Path() else None,
         )
         _tell_not_kept(state, rules)
+
+
+def compiled(config: Config, named: Sequence[str], overlays: Path) -> tuple[list[Fault], int]:
+    """Faults of all mapping data, the site's on top, and how many examples were run."""
+    from converter.mapping import check as checked
+    from converter.mapping import shipped
+
+    own = [name for name in config.convert.profile if name.endswith(".toml")]
+    profiles = [file.name for file in shipped() if file.kind == "profile"]
+    return checked(
+        [*profiles, *own, *named],
+        site=config.site,
+        overlays=overlays if overlays != Path() else None,
+    )
 
 
 def _tell_not_kept(state: str, rules: RuleSet) -> None:

@@ -1,10 +1,12 @@
-"""What ``dcm2fhir listen`` refuses of its configuration, all at once; ``config check`` tells the same."""
+"""What is refused of a configuration, all at once: `listen`, ``config check`` and `doctor` tell the same."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converter.errors import ConfigurationError, Fault
+from converter.errors import ConfigurationError, Fault, MappingError, ProfileNotFoundError
 from converter.listener.policy import networks
 from converter.settings import parse_duration
 from converter.store import place_of
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from converter.config import Loaded
 
-__all__ = ["listen_faults"]
+__all__ = ["PORTS", "listen_faults", "mapping_faults", "missing_files", "state_fault"]
 
 Key = tuple[str, ...]
 LONGEST_TITLE = 16
@@ -66,12 +68,19 @@ def _addresses(loaded: Loaded) -> Iterator[tuple[list[Key], str]]:
             yield [key], str(error).rstrip(".")
 
 
+def state_fault(text: str) -> str:
+    """Why a text names no state, or empty."""
+    try:
+        place_of(text)
+    except ConfigurationError as error:
+        return str(error).removeprefix("--state: ")
+    return ""
+
+
 def _together(loaded: Loaded) -> Iterator[tuple[list[Key], str]]:
     held: Any = loaded.config.listen
-    try:
-        place_of(held.state)
-    except ConfigurationError as error:
-        yield [("state",)], str(error).removeprefix("--state: ")
+    if why := state_fault(held.state):
+        yield [("state",)], why
     for key in ("port", "http_port"):
         if getattr(held, key) > PORTS:
             yield [(key,)], f"is no port: {PORTS} is the last"
@@ -97,3 +106,52 @@ def _together(loaded: Loaded) -> Iterator[tuple[list[Key], str]]:
                 f"a quiet_cap (--quiet-cap) of {held.quiet_cap}"
             ),
         )
+
+
+READ = (
+    "token_file", "password_file", "client_secret_file", "key_file", "certificate", "certificate_key", "ca",
+    "tls_cert", "tls_key", "tls_ca",
+)  # fmt: skip
+"""Keys that name a file which is read."""
+
+
+def missing_files(loaded: Loaded) -> list[Fault]:
+    """What a configuration names of secrets and certificates and is not there, or may not be read."""
+    config = loaded.config
+    sections = {f"destinations.{name}": held for name, held in config.destinations.items()}
+    found = []
+    for section, held in {"identity": config.identity, "listen": config.listen, **sections}.items():
+        for name in READ:
+            path = getattr(held, name, "")
+            if path and not os.access(path, os.R_OK):
+                key = f"{section}.{name}"
+                why = "may not be read" if Path(path).exists() else "is not there"
+                origin = loaded.origins.get(tuple(key.split(".")), "")
+                found.append(Fault(origin, key, f"{path} {why}"))
+    return found
+
+
+def mapping_faults(loaded: Loaded) -> list[Fault]:
+    """What of the mapping that a configuration names is not there or wrong: of the run, and of each destination."""
+    from converter.mapping import load
+
+    settings = loaded.config.convert
+    named = {"convert.profile": settings.profile} | {
+        f"destinations.{name}.profile": held.profile
+        for name, held in loaded.config.destinations.items()
+        if held.profile
+    }
+    faults: list[Fault] = []
+    for key, profiles in named.items():
+        try:
+            load(
+                profiles,
+                site=loaded.config.site,
+                overlays=Path(settings.mappings) if settings.mappings else None,
+            )
+        except ProfileNotFoundError as error:
+            origin = loaded.origins.get(tuple(key.split(".")), "")
+            faults.append(Fault(origin, key, str(error)))
+        except MappingError as error:
+            faults += error.faults
+    return list(dict.fromkeys(faults))

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from converter.delivery.sender import Tally
     from converter.store import StatePlace
+    from converter.store.outbox import Outbox
     from converter.store.sql import SqlStore
 
-__all__ = ["drain"]
+__all__ = ["chosen_of", "configurations", "drain"]
 
 INTERRUPTED = 130
 
@@ -38,11 +39,8 @@ def drain(
     """Deliver what the outbox of a state holds; give the exit code."""
     store = open_beside(path, sending=True)
     try:
-        configs = {
-            name: config_for(store.outbox.settings(name), config_file, flags)
-            for name in store.outbox.destinations()
-        }
-        chosen = _chosen(loaded, configs, to)
+        configs = configurations(store.outbox, config_file, flags)
+        chosen = chosen_of(loaded, configs, to)
         parked = sorted(configs.keys() - chosen.keys()) if not to else []
         for name in parked:
             click.echo(f"parked: {name} is in no configuration; its studies are kept", err=True)
@@ -60,7 +58,17 @@ def drain(
         store.close()
 
 
-def _chosen(
+def configurations(
+    outbox: Outbox, config_file: str | None, flags: Mapping[str, Any]
+) -> dict[str, Loaded]:
+    """Configuration that each destination of an outbox is served with."""
+    return {
+        name: config_for(outbox.settings(name), config_file, flags)
+        for name in outbox.destinations()
+    }
+
+
+def chosen_of(
     loaded: Loaded, configs: Mapping[str, Loaded], to: Sequence[str]
 ) -> dict[str, DestinationSettings]:
     """Destinations of the outbox that there is an address for, of those asked for."""

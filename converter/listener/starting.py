@@ -20,7 +20,7 @@ from converter.listener.window import Window
 from converter.store import StatePlace
 from converter.store.place import Lock, refuse_network
 
-__all__ = ["DaemonSettings", "bind", "serve_http", "take_locks"]
+__all__ = ["TOKEN_FILE", "DaemonSettings", "bind", "locks_of", "serve_http", "take_locks"]
 
 logger = logging.getLogger("converter.listener")
 TOKEN_FILE = "status.token"  # noqa: S105  a name, no secret
@@ -58,6 +58,16 @@ class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
     tls_ca: str = ""
 
 
+def locks_of(settings: DaemonSettings) -> list[Path]:
+    """Files that a daemon locks: beside the state file, in the folder of the journals, in that of whole objects."""
+    locks = [settings.journal / "daemon.lock"]
+    if isinstance(settings.state, Path):
+        locks.insert(0, settings.state.with_name(settings.state.name + ".lock"))
+    if settings.keep_files is not None:
+        locks.append(settings.keep_files / "daemon.lock")
+    return locks
+
+
 def take_locks(settings: DaemonSettings, stack: ExitStack) -> None:
     """Take the locks of the state file (a server has its own) and of the journal folder.
 
@@ -66,15 +76,10 @@ def take_locks(settings: DaemonSettings, stack: ExitStack) -> None:
     StoreError
         Another process holds one; it is named.
     """
-    folders, locks = [settings.journal], [settings.journal / "daemon.lock"]
     if isinstance(settings.state, Path):
         refuse_network(settings.state)
-        folders.insert(0, settings.state.parent)
-        locks.insert(0, settings.state.with_name(settings.state.name + ".lock"))
-    if settings.keep_files is not None:
-        folders.append(settings.keep_files)
-        locks.append(settings.keep_files / "daemon.lock")
-    for folder in folders:
+    locks = locks_of(settings)
+    for folder in (path.parent for path in locks):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

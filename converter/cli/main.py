@@ -51,6 +51,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("converter.cli.validate:validate", "Check FHIR JSON against profiles, offline."),
     "mappings": ("converter.cli.mappings:mappings", "List, show, check and start mapping data."),
     "config": ("converter.cli.config:config", "Show, check and start the configuration."),
+    "doctor": (
+        "converter.cli.doctor:doctor",
+        "Say what is wrong with a set-up, and what to do about it.",
+    ),
     "demo": (
         "converter.cli.demo:demo",
         "Convert DICOM that comes with dcm2fhir, and show the result.",

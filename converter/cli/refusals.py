@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
     from converter.config import Loaded
 
-__all__ = ["PORTS", "listen_faults", "mapping_faults", "missing_files", "state_fault"]
+__all__ = [
+    "PORTS",
+    "listen_faults",
+    "mapping_faults",
+    "missing_files",
+    "state_fault",
+    "title_fault",
+]
 
 Key = tuple[str, ...]
 LONGEST_TITLE = 16
@@ -45,11 +52,11 @@ def _lists(loaded: Loaded, name: str, of_peers: str) -> Iterator[tuple[Key, str]
 def _titles(loaded: Loaded) -> Iterator[tuple[list[Key], str]]:
     named: list[tuple[Key, str]] = [(("ae_title",), loaded.config.listen.ae_title)]
     for key, title in [*named, *_lists(loaded, "allow_calling_aet", "ae_titles")]:
-        if why := _title_fault(title):
+        if why := title_fault(title):
             yield [key], why
 
 
-def _title_fault(title: str) -> str:
+def title_fault(title: str) -> str:
     """Why a text is no AE title (PS3.5 table 6.2-1), or empty."""
     if not title.strip():
         return "is blank, and so no AE title"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from converter.errors import StoreError
 from converter.store.database import SqliteDatabase, newer
+from converter.store.place import refuse_network
 from converter.store.postgres import DAEMON, RUN, PostgresDatabase
 from converter.store.schema import SCHEMA_VERSION
 from converter.store.session import schema_version
@@ -104,11 +105,13 @@ def look(place: StatePlace, *, damaged: str = "") -> Sight:
     Raises
     ------
     StoreError
-        It is no state, a newer version made it, it is damaged, or its server cannot be reached.
+        It lies on a network file system, it is no state, a newer version made it, it is damaged, or its server
+        cannot be reached.
     ConfigurationError
         See `converter.store.postgres.PostgresDatabase`.
     """
     if isinstance(place, Path):
+        refuse_network(place)
         file = _File(place, kept=True, damaged=damaged)
         return Sight(file, file.version)
     return _on_server(place)

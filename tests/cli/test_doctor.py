@@ -252,6 +252,15 @@ def test_a_port_that_somebody_else_has(doctor):
     assert the(found, "HTTP port", "problem")["found"].endswith("taken by something that is not dcm2fhir")  # fmt: skip
 
 
+def test_titles_that_are_none_do_not_keep_it_from_asking(doctor):
+    with taken() as port:
+        asked = ("-p", port, "--http-port", port, "--ae-title", "TOOLONGTITLE1234567")
+        code, found = doctor("listen", *asked, "--allow-calling-aet", "TOOLONGTITLE1234567")
+    assert code == 3
+    assert "does not speak DICOM" in the(found, "port", "problem")["found"]
+    assert the(found, "HTTP port", "problem")["found"] == f"{port} is the port of DICOM as well"
+
+
 def test_a_port_that_another_dicom_application_has(doctor):
     from pynetdicom import AE
 

@@ -100,6 +100,15 @@ def test_damage_is_found(state):
         assert sight.damage(5)
 
 
+def test_a_look_through_a_large_file_has_an_end(state):
+    with closing(open_database(state)) as database, database.transaction() as db:
+        rows = [(f"destination {number}",) for number in range(50_000)]
+        db.executemany("INSERT INTO destination (name) VALUES (?)", rows)
+    with closing((sight := look(state)).database):
+        assert sight.damage(0) is None
+        assert sight.damage(60) is False
+
+
 def test_what_is_no_state_is_refused(state, tmp_path):
     shutil.copy(__file__, tmp_path / "no.db")
     with pytest.raises(StoreError, match=r"damaged\. Look"):

@@ -16,7 +16,7 @@ from converter.listener.web import token_of
 from converter.listener.writer import receiver_folders, waiting_bytes
 from converter.store.looking import look
 from converter.store.opening import OF_EITHER
-from converter.store.place import held, lies_on, refuse_network
+from converter.store.place import held, lies_on
 from converter.store.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ def store(place: StatePlace) -> Iterator[Finding]:
     if not isinstance(place, Path):
         yield from _on_server(place)
         return
-    refuse_network(place)
     if not place.exists():
         yield _to_be_made(place, "made when first used")
         return
@@ -67,6 +66,13 @@ def store(place: StatePlace) -> Iterator[Finding]:
             MACHINE,
         )
     yield from _in_memory(place)
+    owner = place.stat().st_uid
+    if not os.getuid() and owner:
+        yield Finding(
+            "warning",
+            f"this is root, who may write everywhere, and {place} belongs to {_user(owner)}",
+            f"as that user: sudo -u {_user(owner)} dcm2fhir doctor",
+        )
 
 
 def _schema(sight: Sight) -> str:
@@ -126,13 +132,14 @@ def _read_only(folder: Path) -> bool:
     return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
-def _user() -> str:
+def _user(number: int | None = None) -> str:
     import pwd
 
+    number = os.getuid() if number is None else number
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        return pwd.getpwuid(number).pw_name
     except KeyError:
-        return str(os.getuid())
+        return f"#{number}"
 
 
 def _private(path: Path) -> Iterator[Finding]:

@@ -9,8 +9,8 @@ import ssl
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from converter.cli.checks.finding import MACHINE, Finding
-from converter.cli.refusals import PORTS
+from converter.cli.checks.finding import CONFIGURATION, MACHINE, Finding
+from converter.cli.refusals import PORTS, title_fault
 from converter.errors import PortError
 from converter.listener.files import IMPLEMENTATION
 from converter.listener.starting import bind, locks_of
@@ -102,7 +102,8 @@ def _echo(settings: DaemonSettings) -> _Echo:
     quiet_library()
     policy = settings.policy
     titles = [*policy.calling, *(title for peer in policy.peers for title in peer.ae_titles)]
-    ae = AE(titles[0].strip() if titles else "DCM2FHIR-DOCTOR")
+    called, calling = policy.ae_title, next(iter(titles), "")
+    ae = AE("DCM2FHIR-DOCTOR" if title_fault(calling) else calling.strip())
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = PATIENCE
     ae.add_requested_context(VERIFICATION)
     host = ANY.get(settings.bind, settings.bind)
@@ -112,7 +113,7 @@ def _echo(settings: DaemonSettings) -> _Echo:
     association = ae.associate(
         host,
         settings.port,
-        ae_title=policy.ae_title,
+        ae_title="ANY-SCP" if title_fault(called) else called,
         tls_args=tls,
     )
     if not association.is_established:
@@ -155,6 +156,14 @@ def http_port(setup: SetUp) -> Iterator[Finding]:
     if port > PORTS:
         return
     where = f"{port} on 127.0.0.1"
+    if port and port == settings.port and settings.bind in {"127.0.0.1", "localhost", *ANY}:
+        yield Finding(
+            "problem",
+            f"{port} is the port of DICOM as well",
+            "another listen.http_port (--http-port)",
+            CONFIGURATION,
+        )
+        return
     try:
         with ExitStack() as stack:
             bind(_only_http(settings), stack)

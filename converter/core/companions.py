@@ -13,7 +13,7 @@ from converter.core.issues import Issue
 from converter.core.narrative import narrative
 from converter.core.patient import two_people
 
-__all__ = ["Reduced", "complete", "family_of", "reduce"]
+__all__ = ["Reduced", "alone", "complete", "family_of", "reduce"]
 
 UNITED = frozenset({"identifier", "reasonCode", "payloadType"})
 """Repeating elements that are united; any other element takes the most frequent value whole."""
@@ -60,7 +60,7 @@ def reduce(contributions: Sequence[tuple[str, dict[str, Any]]]) -> Reduced:
     """
     first = contributions[0][1]
     if len(contributions) == 1:
-        return Reduced(_alone(first), [], mismatch=False)
+        return Reduced(alone(first), [], mismatch=False)
     issues: list[Issue] = []
     body: dict[str, Any] = {}
     names = list(
@@ -115,17 +115,11 @@ def reduce(contributions: Sequence[tuple[str, dict[str, Any]]]) -> Reduced:
     return Reduced({**resource, **body}, issues, mismatch)
 
 
-def _alone(one: dict[str, Any]) -> dict[str, Any]:
-    """What one study says, in the order of keys that many would give."""
+def alone(one: dict[str, Any]) -> dict[str, Any]:
+    """What one study says, in the order of keys that many would give: where no other speaks, it is the resource."""
     sorted_ = orjson.loads(_written(one))
-    body = {
-        name: sorted_[name]
-        for name in one
-        if name not in OWN and not (name.startswith("_") and name[1:] in one)
-    }
-    resource = {"resourceType": one["resourceType"], "id": one["id"]}
-    resource["text"] = narrative({**resource, **body})
-    return {**resource, **body}
+    sorted_.update((name, one[name]) for name in OWN if name in one)
+    return {name: sorted_[name] for name in one if not (name.startswith("_") and name[1:] in one)}
 
 
 def complete(standing: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from converter.core import ids
 from converter.core.builder import DATA_ABSENT, Builder, put, resource
+from converter.core.companions import alone
 from converter.core.conversion import Conversion, Explanation, Options, Trace
 from converter.core.dictionary import tag_of
 from converter.core.evaluate import Agreed, Outcome, evaluate
@@ -330,7 +331,7 @@ def convert(
     builder = _StudyBuilder(study, rules, options, trace)
     resource = builder.study_resource()
     if study is not rejections.live:
-        return withdrawn(rejections, resource, builder.companions)
+        return withdrawn(rejections, resource, [alone(one) for one in builder.companions])
     builder.issues += notices(study)
     dropped: tuple[str, ...] = ()
     if not builder.lists_instances():
@@ -350,7 +351,7 @@ def convert(
         study.uid,
         "failed" if resource is None else "converted",
         resource,
-        builder.companions,
+        [alone(companion) for companion in builder.companions],
         gather([*study.issues, *rejections.issues, *builder.issues]),
         dropped,
         len(study.series),

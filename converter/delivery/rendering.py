@@ -88,8 +88,12 @@ class StoreRenderer:
         held = self._store.companion(kind, id_)
         if held is not None:
             return held
-        found = self._store.contributions_to(kind, id_)
+        found = self._contributions(kind, id_)
         return reduce(found).resource if found else None
+
+    def _contributions(self, kind: str, id_: str) -> list[tuple[str, Json]]:
+        found = self._store.contributions_to(kind, id_)
+        return [(uid, orjson.loads(body)) for uid, body in found]
 
     def _anew(self, study_uid: str, recipe: Recipe, found: Converted | None) -> Rendered | None:
         if found is not None and found.withdrawn:
@@ -102,9 +106,7 @@ class StoreRenderer:
         for ours in made.companions:
             kind, id_ = str(ours["resourceType"]), str(ours["id"])
             others = [
-                (uid, theirs)
-                for uid, theirs in self._store.contributions_to(kind, id_)
-                if uid != study_uid
+                (uid, theirs) for uid, theirs in self._contributions(kind, id_) if uid != study_uid
             ]
             companions.append(reduce([*others, (study_uid, ours)]).resource)
         # what was left out when it was published is not among what is converted here

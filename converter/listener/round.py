@@ -221,7 +221,7 @@ class RoundStore(SqlStore):
 
     def contributions(
         self, resource_type: str = "", *, least: int = 1
-    ) -> Iterator[tuple[str, str, list[tuple[str, dict[str, Any]]]]]:
+    ) -> Iterator[tuple[str, str, list[tuple[str, bytes]]]]:
         named = set(self._named)
         for uid in self._round:
             named.update(self._contributed(uid))

@@ -187,7 +187,7 @@ def reduce_companions(request: Request, store: StudyStore, stop: Stop) -> None:
         except StandingError:
             _hold_unreadable(store, kind, id_, contributions)
             continue
-        known = [*contributions, *([("", standing)] if standing else [])]
+        known = [*_read_all(contributions), *([("", standing)] if standing else [])]
         if len(known) > 1 and request.parts.reduce(known).mismatch:
             mismatched.update(uid for uid, _ in contributions)
     store.hold(mismatched, "patient-mismatch")
@@ -215,12 +215,19 @@ def _reduced(request: Request, store: StudyStore, stop: Stop) -> bool:
                 _hold_unreadable(store, kind, id_, contributions)
                 done = False
                 continue
-            reduced = request.parts.reduce(contributions)
+            if len(contributions) == 1 and not standing:
+                [(_, body)] = contributions  # what one study alone says is the resource
+                companions.append(Companion(kind, id_, body, []))
+                continue
+            reduced = request.parts.reduce(_read_all(contributions))
             made = complete(standing, reduced.resource) if standing else reduced.resource
-            body = orjson.dumps(made)
-            companions.append(Companion(kind, id_, body, list(reduced.issues)))
+            companions.append(Companion(kind, id_, orjson.dumps(made), list(reduced.issues)))
         store.save_companions(companions)
     return done
+
+
+def _read_all(contributions: list[tuple[str, bytes]]) -> list[tuple[str, dict[str, Any]]]:
+    return [(uid, orjson.loads(body)) for uid, body in contributions]
 
 
 def unreadable(kind: str, id_: str) -> Issue:
@@ -232,7 +239,7 @@ def unreadable(kind: str, id_: str) -> Issue:
 
 
 def _hold_unreadable(
-    store: StudyStore, kind: str, id_: str, contributions: list[tuple[str, dict[str, Any]]]
+    store: StudyStore, kind: str, id_: str, contributions: list[tuple[str, bytes]]
 ) -> None:
     """Hold the studies that name a resource which may not be overwritten."""
     for uid in sorted({uid for uid, _ in contributions}):

@@ -201,16 +201,14 @@ class StudyStore(Protocol):
 
     def contributions(
         self, resource_type: str = "", *, least: int = 1
-    ) -> Iterator[tuple[str, str, list[tuple[str, dict[str, Any]]]]]:
-        """(type, id, [(study UID, resource)]) by type and id, of studies that are not held back.
+    ) -> Iterator[tuple[str, str, list[tuple[str, bytes]]]]:
+        """(type, id, [(study UID, JSON)]) by type and id, of studies that are not held back.
 
         ``least``: only where so many studies contribute. Safe to write meanwhile.
         """
 
-    def contributions_to(
-        self, resource_type: str, resource_id: str
-    ) -> list[tuple[str, dict[str, Any]]]:
-        """(study UID, resource) of every study that is not held back and contributes to one resource."""
+    def contributions_to(self, resource_type: str, resource_id: str) -> list[tuple[str, bytes]]:
+        """(study UID, JSON) of every study that is not held back and contributes to one resource."""
 
     def begin_reducing(self) -> None:
         """Forget reduced resources."""

@@ -104,21 +104,18 @@ class Reads:
         sql = "SELECT DISTINCT resource_type, resource_id FROM contribution WHERE study_uid = ? ORDER BY 1, 2"
         return [(kind, id_) for kind, id_ in self._all(sql, (study_uid,))]
 
-    def contributions_to(
-        self, resource_type: str, resource_id: str
-    ) -> list[tuple[str, dict[str, Any]]]:
-        """(study UID, resource) of every published study that contributes to one resource."""
+    def contributions_to(self, resource_type: str, resource_id: str) -> list[tuple[str, bytes]]:
+        """(study UID, JSON) of every published study that contributes to one resource."""
         sql = (
             "SELECT study_uid, body FROM contribution "  # noqa: S608
             f"WHERE resource_type = ? AND resource_id = ? AND {PUBLISHED} ORDER BY study_uid, ordinal"
         )
-        rows = self._all(sql, (resource_type, resource_id))
-        return [(uid, decode_json(body)) for uid, body in rows]
+        return [(uid, body) for uid, body in self._all(sql, (resource_type, resource_id))]
 
     def contributions(
         self, resource_type: str = "", *, least: int = 1
-    ) -> Iterator[tuple[str, str, list[tuple[str, dict[str, Any]]]]]:
-        """(type, id, [(study UID, resource)]) by type and id; see `StudyStore`."""
+    ) -> Iterator[tuple[str, str, list[tuple[str, bytes]]]]:
+        """(type, id, [(study UID, JSON)]) by type and id; see `StudyStore`."""
         kind = "AND resource_type = ?" if resource_type else "AND ? = ''"
         sql = (
             "SELECT resource_type, resource_id, count(*) FROM contribution "  # noqa: S608
@@ -140,17 +137,17 @@ class Reads:
 
     def _contributions_to(
         self, keys: Sequence[tuple[str, str]]
-    ) -> Iterator[tuple[str, str, list[tuple[str, dict[str, Any]]]]]:
+    ) -> Iterator[tuple[str, str, list[tuple[str, bytes]]]]:
         """Contributions to several resources that stand in a row."""
         sql = (
             "SELECT resource_type, resource_id, study_uid, body FROM contribution "  # noqa: S608
             "WHERE (resource_type, resource_id) >= (?, ?) AND (resource_type, resource_id) <= (?, ?) "
             f"AND {PUBLISHED} ORDER BY resource_type, resource_id, study_uid, ordinal"
         )
-        found: dict[tuple[str, str], list[tuple[str, dict[str, Any]]]] = {key: [] for key in keys}
+        found: dict[tuple[str, str], list[tuple[str, bytes]]] = {key: [] for key in keys}
         for type_, id_, study_uid, body in self._all(sql, (*keys[0], *keys[-1])):
             if (held := found.get((type_, id_))) is not None:
-                held.append((study_uid, decode_json(body)))
+                held.append((study_uid, body))
         for (type_, id_), contributions in found.items():
             yield type_, id_, contributions
 

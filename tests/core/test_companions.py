@@ -6,6 +6,7 @@ from itertools import permutations
 import pytest
 
 from converter.core.companions import reduce
+from converter.core.narrative import narrative
 
 
 def patient(**more):
@@ -27,14 +28,14 @@ def test_what_all_studies_say_is_taken_without_a_finding():
 
 
 def test_what_one_study_says_is_written_as_if_two_said_it():
-    one = patient(
-        text={"status": "generated", "div": "older"},
+    body = patient(
         identifier=[{"value": "7", "system": "urn:x:a"}, {"value": "1", "type": {"text": "t"}}],
         name=[{"given": ["Ann"], "family": "Adams"}],
         birthDate="1950-01-01",
         _birthDate={"extension": [{"url": "u", "valueCode": "unknown"}]},
         _gender={"extension": [{"valueCode": "unknown", "url": "u"}]},
     )
+    one = {"resourceType": "Patient", "id": "p", "text": narrative(body), **body}
     assert json.dumps(reduced(one).resource) == json.dumps(reduced(one, one).resource)
     assert "_birthDate" not in reduced(one).resource
 

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import orjson
 import pytest
 
 from converter.core import ids
+from converter.core.companions import reduce
 from converter.core.engine import Options, convert, explain
+from converter.core.narrative import narrative
 from tests.core.making import (
     STUDY,
     codes,
@@ -214,6 +217,15 @@ def test_a_patient_is_a_resource_beside_the_study():
     assert found["reference"] == f"Patient/{expected}"
     assert found["identifier"]["value"] == "1"
     assert [one["id"] for one in companions(made, "Patient")] == [expected]
+
+
+def test_what_spans_studies_is_what_reducing_it_alone_gives():
+    made = converted({"PatientBirthDate": "", **FULL}, options=WITH, **SITE)
+    assert len(made.companions) > 5
+    for companion in made.companions:
+        reduced = reduce([("1.2", companion)]).resource
+        assert orjson.dumps(reduced) == orjson.dumps(companion)
+        assert reduced["text"] == narrative({k: v for k, v in reduced.items() if k != "text"})
 
 
 def test_a_reference_alone_makes_no_patient():

@@ -178,8 +178,8 @@ def test_contributions_come_by_resource_and_only_of_studies_that_are_published(s
     )
     store.hold(["1.1"], "patient-mismatch")
     assert list(store.contributions()) == [
-        ("Patient", "p", [("1.2", {"a": 1})]),
-        ("Patient", "q", [("1.4", {})]),
+        ("Patient", "p", [("1.2", b'{"a":1}')]),
+        ("Patient", "q", [("1.4", b"{}")]),
     ]
     assert list(store.contributions("Patient", least=2)) == []
     assert (store.held("1.1"), store.held("1.2")) == ("patient-mismatch", "")

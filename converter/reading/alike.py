@@ -11,17 +11,25 @@ from operator import itemgetter
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from converter.core.header import SOP_INSTANCE_UID, Split
+from converter.core.header import (
+    SERIES_INSTANCE_UID,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    STUDY_INSTANCE_UID,
+    Split,
+)
 from converter.reading.cursor import Cursor
+from converter.reading.elements import PER_FRAME
 from converter.reading.encoding import UNDEFINED
 from converter.reading.identify import own_uid, shared_uids
+from converter.reading.quick import NOTHING, Sequences
 from converter.reading.result import DEFAULT, Read
 from converter.reading.walk import ROWS, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from converter.core.header import Header
+    from converter.core.header import Header, Wanted
     from converter.reading.source import Source
 
 __all__ = ["Alike"]
@@ -29,6 +37,7 @@ __all__ = ["Alike"]
 _HELD: Final = 8
 """Sets of lengths of one trace."""
 _SEEN: Final = 64
+_SHARED: Final = (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_CLASS_UID)
 
 
 class _Variant(NamedTuple):
@@ -48,33 +57,47 @@ class Alike:
     ----------
     kept : Header
         Attributes that are the same in all of them.
-    tags : sequence of int
-        For each value that differs its tag, or 0 where it is not kept.
+    values : sequence of (int, Wanted or None)
+        For each value that differs its tag, or 0 where it is not kept; of a sequence, what is wanted of its items.
+        The value of one begins behind its tag and VR.
     pixels : int
-        Tag of the pixel data that follow.
+        Tag of the pixel data or Per-Frame Functional Groups that follow.
     begin : int
         Where in the first bytes the header begins.
     explicit : bool
         Whether VRs are.
     keeps_rows : bool
         Whether Rows are wanted: they are read in any case.
+    sequences : Sequences
     """
 
     def __init__(
         self,
         kept: Header,
-        tags: Sequence[int],
+        values: Sequence[tuple[int, Wanted | None]],
         pixels: int,
         *,
         begin: int,
         explicit: bool,
         keeps_rows: bool,
+        sequences: Sequences,
     ) -> None:
         self._rows: Header = {ROWS: kept[ROWS]} if ROWS in kept else {}
         self._shared = kept if keeps_rows else {t: v for t, v in kept.items() if t != ROWS}
-        self._tags = tuple(filter(None, tags))
+        kept_values = [
+            (index, tag)
+            for index, (tag, inner) in enumerate(values)
+            if tag and inner is not NOTHING
+        ]
+        self._tags = tuple(tag for _, tag in kept_values)
         # a value follows each run: they stand at the odd places
-        where = [2 * index + 1 for index, tag in enumerate(tags) if tag]
+        where = [2 * index + 1 for index, _ in kept_values]
+        self._nested = tuple(
+            (2 * index + 1, self._tags.index(tag) if tag in self._tags else -1, inner)
+            for index, (tag, inner) in enumerate(values)
+            if inner is not None
+        )
+        self._sequences = sequences
         self._pick: Callable[[tuple[bytes, ...]], tuple[bytes, ...]] = (
             itemgetter(*where)
             if len(where) > 1
@@ -82,8 +105,16 @@ class Alike:
         )
         self._own = self._tags.index(SOP_INSTANCE_UID) if SOP_INSTANCE_UID in self._tags else -1
         self._uids = shared_uids(kept)
+        # of studies of one image each has its own
+        self._own_uids = {tag: self._tags.index(tag) for tag in _SHARED if tag in self._tags}
+        self._other_uids = {tag: kept[tag] for tag in _SHARED if tag in kept}
         self._pixels, self._begin, self._explicit = pixels, begin, explicit
-        self.useful = self._uids is not None and self._own >= 0 and ROWS not in self._tags
+        known = len(self._own_uids) + len(self._other_uids) == len(_SHARED)
+        self.useful = (
+            (known if self._own_uids else self._uids is not None)
+            and self._own >= 0
+            and ROWS not in self._tags
+        )
         # never changed in place: threads of a receiver share it
         self._variants: tuple[_Variant, ...] = ()
         self._seen: set[tuple[int, ...]] = set()
@@ -101,7 +132,8 @@ class Alike:
         variants = self._variants
         for variant in variants:
             unpack, least, same = variant
-            if have < least:
+            # where lengths differ it mostly ends elsewhere
+            if have < least or not data.startswith(same[-1], least - 4 - len(same[-1])):
                 continue
             parts = unpack(data, begin)
             if parts[::2] != same:
@@ -109,17 +141,28 @@ class Alike:
             if variant is not variants[0]:
                 self._first(variant)
             values = self._pick(parts)
+            if self._nested:
+                packed = self._packed(parts, values)
+                if packed is None:
+                    return None
+                values = packed
             uid = own_uid(values[self._own])
-            if uid is None or self._uids is None:
+            uids = self._uids
+            if self._own_uids:
+                varying = {tag: values[place] for tag, place in self._own_uids.items()}
+                uids = shared_uids({**self._other_uids, **varying})
+            if uid is None or uids is None:
                 return None
             length = int.from_bytes(parts[-1], "little")
-            if length == UNDEFINED:
+            if self._pixels == PER_FRAME:
+                truncated: bool | None = False
+            elif length == UNDEFINED:
                 truncated = self._cut(source, data, least)
                 if truncated is None:
                     return None
             else:
                 truncated = not source.reaches(least + length)
-            study, series, sop_class = self._uids
+            study, series, sop_class = uids
             return Read(
                 Split(self._shared, self._tags, values),
                 study,
@@ -129,6 +172,19 @@ class Alike:
                 ("truncated",) if truncated else (),
             )
         return None
+
+    def _packed(
+        self, parts: tuple[bytes, ...], values: tuple[bytes, ...]
+    ) -> tuple[bytes, ...] | None:
+        """Take sequences apart; nothing where one is unusual, or ends elsewhere than in those before."""
+        changed = list(values)
+        for where, place, inner in self._nested:
+            packed = self._sequences.packed(parts[where], 6 if self._explicit else 4, inner)
+            if packed is None:
+                return None
+            if place >= 0:
+                changed[place] = packed
+        return tuple(changed)
 
     def _cut(self, source: Source, data: bytes, end: int) -> bool | None:
         """Whether encapsulated pixel data end before the last fragment; nothing where that is not all."""

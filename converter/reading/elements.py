@@ -11,9 +11,9 @@ import re
 from struct import Struct
 from typing import Final, Literal, TypeVar
 
-from converter.core.header import Header, Wanted, pack_items
+from converter.core.header import Header, Wanted
 from converter.reading.encoding import LONG, SHORT, UNDEFINED, WIDTH, length_and_value
-from converter.reading.quick import Memos, items_at
+from converter.reading.quick import Sequences
 from converter.reading.result import HandOver
 
 __all__ = ["KEEP", "LOOK", "NEST", "PASS", "PER_FRAME", "PIXELS", "SKIP", "Action", "Known"]
@@ -29,9 +29,6 @@ Action = tuple[int, int, int]
 """Tag, length of the whole element where it is known, and one of the above."""
 
 _MEMO_SIZE: Final = 16384
-_SEQUENCES: Final = 1024
-_LARGEST: Final = 512
-"""Of a sequence that is remembered whole."""
 _FIRST: Final = 64
 """Headers that are walked before a pattern is made, which takes as long as walking a hundred."""
 _MOST: Final = 2048
@@ -54,19 +51,18 @@ class Known:
         Last wanted tag but for pixel data.
     explicit, little : bool
         How elements are written.
-    memos : dict
-        What is remembered of those within sequences.
+    sequences : Sequences
     """
 
     def __init__(
-        self, wanted: Wanted, last: int, memos: Memos, *, explicit: bool, little: bool
+        self, wanted: Wanted, last: int, sequences: Sequences, *, explicit: bool, little: bool
     ) -> None:
         self.memo: dict[bytes, Action] = {}
         """By the first eight bytes; twelve, where the length is the last four of these."""
         self.pattern: Pattern | None = None
         self.long = explicit and little
         """Whether there are lengths of four bytes to remember."""
-        self._wanted, self._last, self._memos = wanted, last, memos
+        self._wanted, self._last, self._sequences = wanted, last, sequences
         self._explicit, self._little = explicit, little
         self._walked = 0
         self._compiled = 0
@@ -152,12 +148,12 @@ class Known:
             elif kind in {LOOK, PASS} or not step or length > _WIDEST:
                 continue
             ways = elements.setdefault(tag, {})
-            if len(ways) < _MOST_LENGTHS and all(len(other) == len(head) for other in ways):
+            if len(ways) < _MOST_LENGTHS:
                 ways[head] = length
                 known += 1
             if known == _MOST:
                 break
-        self.pattern = Pattern(elements, self._wanted, self._memos, explicit=self._explicit)
+        self.pattern = Pattern(elements, self._wanted, self._sequences, explicit=self._explicit)
 
 
 class Pattern:
@@ -168,19 +164,22 @@ class Pattern:
     elements : dict
         Of each tag the first bytes of its elements, to the length of the value that follows these.
     wanted : Wanted
-    memos : dict
-        What is remembered of elements within sequences.
+    sequences : Sequences
     explicit : bool
         Whether VRs are.
     """
 
     def __init__(
-        self, elements: dict[int, dict[bytes, int]], wanted: Wanted, memos: Memos, *, explicit: bool
+        self,
+        elements: dict[int, dict[bytes, int]],
+        wanted: Wanted,
+        sequences: Sequences,
+        *,
+        explicit: bool,
     ) -> None:
         self._tags = [0, *sorted(elements)]
         """Of the groups, of which the last that matched tells how far it went."""
-        self._memos, self._explicit = memos, explicit
-        self._packed: dict[bytes, bytes] = {}
+        self._sequences = sequences
         values: list[tuple[int, int]] = []
         whole: list[tuple[int, int, int, Wanted | None]] = []
         items = _items(explicit=explicit)
@@ -228,7 +227,7 @@ class Pattern:
                 if inner is None:
                     more[tag] = element[width:]
                     continue
-                packed = self._packed.get(element) or self._pack(element, width, inner)
+                packed = self._sequences.packed(element, width, inner)
                 if packed is None:
                     return None
                 more[tag] = packed
@@ -242,23 +241,6 @@ class Pattern:
         header.update(more)
         group, number = _TAG(data, at)
         return found.end(), group << 16 | number, self._tags[found.lastindex]
-
-    def _pack(self, element: bytes, width: int, inner: Wanted) -> bytes | None:
-        length = int.from_bytes(element[width - 4 : width], "little")
-        try:
-            items, end = items_at(
-                element, width, length, inner, self._memos, explicit=self._explicit
-            )
-        except LookupError:
-            return None
-        if end != len(element):
-            return None
-        packed = pack_items(items)
-        if len(element) <= _LARGEST:
-            if len(self._packed) >= _SEQUENCES:
-                self._packed.clear()
-            self._packed[element] = packed
-        return packed
 
 
 def _two(several: list[_T]) -> list[_T]:

@@ -38,7 +38,7 @@ class Layout(NamedTuple):
     explicit: bool
     end: int
     pixels: int
-    """Tag of the pixel data that follow; 0 where the header goes on in some other way."""
+    """Tag of the pixel data or Per-Frame Functional Groups that follow; 0 where the header goes on in some other way."""
 
     @property
     def signature(self) -> tuple[object, ...]:
@@ -89,7 +89,7 @@ def layout_of(data: bytes, last: int, begin: int = BEGIN) -> Layout | None:
             if tag <= previous:
                 return None
             previous = tag
-            if tag in PIXELS and vr not in SHORT:
+            if (tag in PIXELS and vr not in SHORT) or (tag == PER_FRAME and vr in {b"SQ", b""}):
                 pixels = tag
             if tag in PIXELS or tag == PER_FRAME:
                 at = start

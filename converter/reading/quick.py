@@ -11,7 +11,7 @@ from typing import Final
 from converter.core.header import Header, Wanted, pack_items
 from converter.reading.encoding import LONG, SHORT, UNDEFINED
 
-__all__ = ["NOTHING", "Memos", "items_at"]
+__all__ = ["NOTHING", "Memos", "Sequences", "items_at"]
 
 Memos = dict[int, dict[bytes, tuple[int, int]]]
 """By identity of what is wanted of an item: first eight bytes to whole length and tag (0: not wanted).
@@ -27,6 +27,51 @@ _ITEM_END: Final = b"\xfe\xff\x0d\xe0"
 _SEQUENCE_END: Final = b"\xfe\xff\xdd\xe0"
 _DEPTH: Final = 8
 _MEMO_SIZE: Final = 4096
+_HELD: Final = 1024
+_NO_ITEMS: Final = pack_items([])
+_LARGEST: Final = 512
+"""Of a sequence that is remembered whole."""
+
+
+class Sequences:
+    """What was made of sequences of one encoding, by their bytes: codes and references come again and again."""
+
+    def __init__(self, *, explicit: bool) -> None:
+        self.memos: Memos = {}
+        self._explicit = explicit
+        self._packed: dict[tuple[int, bytes], bytes] = {}
+
+    def packed(self, data: bytes, at: int, wanted: Wanted) -> bytes | None:
+        """Items of a sequence, packed; nothing where it is unusual, or does not end where the bytes do.
+
+        Parameters
+        ----------
+        data : bytes
+            An element or the end of one.
+        at : int
+            Where its value begins; four bytes of length stand before.
+        wanted : Wanted
+            Of its items; must stay as it is.
+        """
+        length = int.from_bytes(data[at - 4 : at], "little")
+        if wanted is NOTHING and length != UNDEFINED:
+            return _NO_ITEMS if at + length == len(data) else None
+        key = id(wanted), data
+        found = self._packed.get(key)
+        if found is not None:
+            return found
+        try:
+            items, end = items_at(data, at, length, wanted, self.memos, explicit=self._explicit)
+        except LookupError:
+            return None
+        if end != len(data):
+            return None
+        found = pack_items(items)
+        if len(data) <= _LARGEST:
+            if len(self._packed) >= _HELD:
+                self._packed.clear()
+            self._packed[key] = found
+        return found
 
 
 def items_at(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from converter.core.header import SERIES_INSTANCE_UID, pack_items
 from converter.reading.alike import Alike
 from converter.reading.cursor import Cursor
+from converter.reading.elements import PER_FRAME
 from converter.reading.encoding import SHORT, UNDEFINED
 from converter.reading.layout import BEGIN, Layout, layout_of
 from converter.reading.quick import NOTHING, items_at
@@ -163,15 +164,19 @@ class _Trace:
             stop += 8 if layout.explicit else 4
         last = layout.elements[-1].tag
         alike = None
-        if layout.pixels and all(way < _SEQUENCE for _, _, way, _, _ in steps):
-            tags = [tag for *_, tag in steps]
+        if layout.pixels and all(way != _NESTED for _, _, way, _, _ in steps):
+            values = [
+                (tag, what.wanted.get(tag, NOTHING) if way == _SEQUENCE else None)
+                for _, _, way, _, tag in steps
+            ]
             alike = Alike(
                 kept,
-                tags,
+                values,
                 layout.pixels,
                 begin=layout.begin,
                 explicit=layout.explicit,
                 keeps_rows=what.keeps_rows,
+                sequences=what.sequences[layout.explicit],
             )
         return _Program(
             tuple(steps),
@@ -310,8 +315,10 @@ def _follow(
                     at -= length
                     end = _at_hand(data, at, header, tag, what, explicit=explicit)
                     if end:
+                        spans += (at + length, end)
                         at = end
                         continue
+                alike = None
                 cursor = _cursor(source, data, at, limits, explicit=explicit)
                 at = _nested(cursor, header, tag, what)
                 continue
@@ -328,11 +335,13 @@ def _follow(
     if not pixels:
         cursor = _cursor(source, data, at, limits, explicit=explicit)
         return Followed(cursor, last, truncated=False)
-    # the tail ends with the tag and VR of the pixel data: their length follows
+    # the tail ends with the tag and VR of what comes last: its length follows
     if at + 4 > len(data):
         return None
     if alike is not None:
         alike.met(spans, at, data)
+    if pixels == PER_FRAME:
+        return _COMPLETE
     length = int.from_bytes(data[at : at + 4], "little")
     if length != UNDEFINED:
         return _COMPLETE if source.reaches(at + 4 + length) else _TRUNCATED
@@ -355,7 +364,9 @@ def _at_hand(data: bytes, at: int, header: Header, tag: int, what: Plan, *, expl
     length = int.from_bytes(data[begin - 4 : begin], "little")
     inner = what.wanted.get(tag) or NOTHING
     try:
-        items, end = items_at(data, begin, length, inner, what.inner[explicit], explicit=explicit)
+        items, end = items_at(
+            data, begin, length, inner, what.sequences[explicit].memos, explicit=explicit
+        )
     except LookupError:
         return 0
     if inner is not NOTHING:

@@ -21,7 +21,7 @@ from converter.core.header import (
 )
 from converter.reading.elements import KEEP, PASS, PER_FRAME, PIXELS, SKIP, Known
 from converter.reading.encoding import UNDEFINED, ZEROS
-from converter.reading.quick import NOTHING, Memos, items_at
+from converter.reading.quick import NOTHING, Sequences, items_at
 from converter.reading.result import HandOver, Refused
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ _LITTLE: Final = 128
 class Plan:
     """What is wanted, with the identity and the character sets, and what was learned about elements."""
 
-    __slots__ = ("_known", "follower", "inner", "keeps_rows", "last", "wanted")
+    __slots__ = ("_known", "follower", "keeps_rows", "last", "sequences", "wanted")
 
     def __init__(self, wanted: Wanted) -> None:
         complete: dict[int, Any] = dict.fromkeys((*_ALWAYS, ROWS))
@@ -64,7 +64,7 @@ class Plan:
         self.last = max((tag for tag in complete if tag not in PIXELS), default=0)
         self.follower: Any = None
         """What was learned about consecutive headers (`converter.reading.trace`)."""
-        self.inner: tuple[Memos, Memos] = ({}, {})
+        self.sequences = (Sequences(explicit=False), Sequences(explicit=True))
         self._known: dict[tuple[bool, bool], Known] = {}
 
     def known(self, *, explicit: bool, little: bool) -> Known:
@@ -72,7 +72,7 @@ class Plan:
         found = self._known.get((explicit, little))
         if found is None:
             found = self._known[explicit, little] = Known(
-                self.wanted, self.last, self.inner[explicit], explicit=explicit, little=little
+                self.wanted, self.last, self.sequences[explicit], explicit=explicit, little=little
             )
         return found
 
@@ -208,7 +208,7 @@ def nested(cursor: Cursor, what: Plan, header: Header, tag: int) -> bool:
     inner = what.wanted.get(tag, NOTHING)
     if inner is None or not cursor.limits.wide or not cursor.little:
         return False
-    explicit, memos = cursor.explicit, what.inner[cursor.explicit]
+    explicit, memos = cursor.explicit, what.sequences[cursor.explicit].memos
     if explicit and cursor.data[cursor.at + 4 : cursor.at + 6] != b"SQ":
         return False
     for again in (True, False):

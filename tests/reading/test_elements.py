@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import random
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.data import get_testdata_file
 
 from benchmarks.corpora import DEFLATED, EXPLICIT, IMPLICIT, Place, instance, wrap
 from converter.core.header import Unreadable
-from converter.reading import Read, elements, read_bytes
+from converter.reading import Read, elements, read_bytes, read_stream
 from converter.reading.elements import Known
+from converter.reading.result import Limits
 from converter.reading.trace import Follower
 from converter.reading.walk import plan
 from tests.reading.test_trace import FLIPS, NARROW, STRIDE, WANTED
@@ -122,8 +126,8 @@ def drawn(dice: random.Random, depth: int = 0) -> list[tuple[int, str, Any]]:
 def value(dice: random.Random, vr: str, depth: int) -> Any:
     if vr == "SQ":
         return [drawn(dice, depth + 1) for _ in range(dice.choice((0, 1, 1, 1, 2, 5)))]
-    if vr in {"OB", "UN"} and dice.random() < 0.05:
-        return bytes(dice.choice((100, 9000, 70_000)))
+    if vr in {"OB", "UN"} and dice.random() < 0.06:
+        return bytes(dice.choice((100, 9000, 70_000))) if dice.random() < 0.9 else [[]]
     if dice.random() < 0.03:
         return bytes(dice.randrange(80))
     return dice.randbytes(2 * dice.choice((0, 1, 2, 4, 4, 4, 8)))
@@ -134,7 +138,7 @@ def encode(elements: list, dice: random.Random, *, explicit: bool) -> bytes:
     data = b""
     for tag, vr, given in elements:
         content, length = given, None
-        if vr == "SQ":
+        if isinstance(given, list):
             body = b""
             for one in given:
                 inside = encode(one, dice, explicit=explicit)
@@ -143,7 +147,7 @@ def encode(elements: list, dice: random.Random, *, explicit: bool) -> bytes:
                     body += struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
                 else:
                     body += struct.pack("<HHI", 0xFFFE, 0xE000, len(inside)) + inside
-            if dice.random() < 0.6:
+            if vr != "SQ" or dice.random() < 0.6:
                 body += struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
                 length = 0xFFFFFFFF
             content = body
@@ -222,6 +226,52 @@ def test_elements_out_of_order_are_seen_where_a_pattern_takes_what_is_around_the
             moved.insert(other, moved[one])
             walking.check(front + encode(moved, dice, explicit=True))
     assert walking.taken
+
+
+def test_elements_out_of_order_do_not_end_a_walk_whose_rest_cannot_be_looked_at():
+    dice = random.Random(1)
+    identity = [
+        (0x00080016, "UI", CT.encode() + b"\0"),
+        (0x00080018, "UI", b"1.2.3.4\0"),
+        (0x0020000D, "UI", b"1.2.3.4\0"),
+        (0x0020000E, "UI", b"1.2.3.4\0"),
+    ]
+    front = wrap([(tag, vr, content.decode()) for tag, vr, content in identity])
+    front = front[: 144 + int.from_bytes(front[140:144], "little")]
+    known = [(0x00080060, "CS", b"CT"), *identity]
+    walking = Walking([front + encode(sorted(known), dice, explicit=True)])
+    odd = [
+        *identity,
+        (0x00280008, "IS", b"1234"),
+        (0x00080060, "CS", b"CT"),
+        (0x00431001, "OB", bytes(20_000)),
+        (0x00100010, "PN", b"late"),
+    ]
+    stream = io.BytesIO(front + encode(odd, dice, explicit=True))
+    found = read_stream(stream, None, walking.wanted)
+    assert isinstance(found, Read)
+    assert found.header[0x00100010] == b"late"
+    assert walking.taken
+
+
+def test_bounds_hold_where_there_is_a_pattern():
+    walking = Walking(headers_of("small"))
+    data = instance(Place(5, 1, 3), "small")
+    walking.check(data)
+    assert walking.taken
+    for tight in (Limits(elements=3), Limits(depth=0)):
+        refused = read_bytes(data, walking.wanted, limits=tight)
+        assert refused == read_bytes(data, dict(WANTED), limits=tight)
+        assert isinstance(refused, Unreadable)
+
+
+def test_big_endian_elements_are_read_one_by_one_however_often():
+    data = Path(get_testdata_file("ExplVR_BigEnd.dcm")).read_bytes()
+    wanted = dict(WANTED)
+    first = read_bytes(data, wanted)
+    assert isinstance(first, Read)
+    for _ in range(2 * elements._FIRST):
+        assert read_bytes(data, wanted) == first
 
 
 def test_a_pattern_is_made_anew_only_where_there_is_more_to_know(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 import zlib
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.corpora import CT, Place, common, image, instance, wrap
-from converter.core.header import Unreadable
+from converter.core.header import Split, Unreadable
 from converter.reading import Read, read_bytes, read_file
 from converter.reading.reader import _read_source
 from converter.reading.result import DEFAULT, Limits
@@ -53,8 +54,8 @@ LISTENER = Limits(header=1 << 20)
 class Learned:
     """A reader that has seen some headers, and learns no more."""
 
-    def __init__(self, headers: list[bytes]) -> None:
-        self.wanted = dict(WANTED)
+    def __init__(self, headers: list[bytes], wanted: dict[int, Any] = WANTED) -> None:
+        self.wanted = dict(wanted)
         self.follower = plan(self.wanted).follower = Follower(plan(self.wanted))
         for data in headers:
             read_bytes(data, self.wanted)
@@ -210,6 +211,46 @@ def test_no_trace_goes_beyond_the_limit_of_what_is_inflated():
         assert learned.read(deflated(plain[0]), tight) == read_bytes(
             deflated(plain[0]), WANTED, limits=narrow
         )
+
+
+@pytest.mark.parametrize("kind", ["single", "enhanced"])
+def test_headers_of_one_length_are_taken_apart_with_the_sequences_in_them(kind):
+    learned = Learned(series(kind, 60))
+    for data in series(kind, 80)[60:]:
+        assert learned.read(data) == walked(data)
+        result = learned.read(data)
+        assert isinstance(result, Read)
+        if kind == "single":
+            assert isinstance(result.kept, Split)
+
+
+def scheduled_early(index: int, *, early: bool) -> bytes:
+    """An image of a study of its own; an element stands behind its sequence or, as long, within it."""
+    elements = common(Place(100 + index, 1, 8), random.Random(1), CT, "CT")
+    whole = wrap([one for one in elements if one[0] != 0x00400275] + image(24))
+    step = struct.pack("<HH2sH", 0x0040, 0x0009, b"SH", 8) + b"SPS%05d" % index
+    late = struct.pack("<HH2sH", 0x0040, 0x1400, b"LO", 4) + b"late"
+    ends = struct.pack("<HHIHHI", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
+    sequence = struct.pack("<HH2sHI", 0x0040, 0x0275, b"SQ", 0, 0xFFFFFFFF)
+    sequence += struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + step
+    sequence += ends + late if early else late + ends
+    at = whole.index(b"\xe0\x7f\x10\0OW")
+    return whole[:at] + sequence + whole[at:]
+
+
+def test_what_follows_a_sequence_that_ends_before_others_did_is_read():
+    wanted = {**WANTED, 0x00401400: None}
+    learned = Learned([scheduled_early(index, early=False) for index in range(40)], wanted)
+    for index in range(40, 50):
+        within, behind = (
+            learned.read(scheduled_early(index, early=early)) for early in (False, True)
+        )
+        assert isinstance(within, Read)
+        assert isinstance(within.kept, Split)
+        assert 0x00401400 not in within.header
+        assert isinstance(behind, Read)
+        assert behind.header[0x00401400] == b"late"
+        assert behind.header.items() - within.header.items() == {(0x00401400, b"late")}
 
 
 def test_pixels_that_are_cut_are_a_finding_on_a_trace_too():

@@ -82,6 +82,8 @@ def judge_of(
     guard = ShapeGuard()
     refused: dict[str, list[Issue]] = {}
     """What is to be said of Patients that were looked at for their study first, by id."""
+    looked: tuple[dict[str, Any] | None, list[Issue]] = (None, [])
+    """The last of them, and what base R4 says of it: it may be written next."""
 
     def ask(resource: dict[str, Any]) -> list[Issue]:
         return guard.issues(resource) if twice and checker.fresh(resource) else []
@@ -91,7 +93,9 @@ def judge_of(
     def judge(
         resource: dict[str, Any], patient: dict[str, Any] | None, dropped: Sequence[str]
     ) -> Verdict:
-        issues = checker.check(resource, trusted_uids=trusted)
+        nonlocal looked
+        seen, said = looked
+        issues = said if resource is seen else checker.check(resource, trusted_uids=trusted)
         found: list[Issue] = []
         canonicals: list[str] = []
         models = second(resource)
@@ -99,6 +103,7 @@ def judge_of(
             patient_base = None
             if patient is not None:
                 patient_base = checker.check(patient)
+                looked = patient, patient_base
                 # one without an id (the server gives it) is asked about when its own turn comes
                 if "id" in patient and (said := second(patient)):
                     refused[patient["id"]] = said

@@ -50,6 +50,7 @@ class RoundStore(SqlStore):
         self._round: list[str] = []
         self._named: set[tuple[str, str]] = set()
         self._made: dict[tuple[str, str], Companion] = {}
+        self._written: set[tuple[str, str]] = set()
         self._outcomes: dict[str, Outcome] = {}
         self._gone: dict[str, set[str]] = {}
         """UIDs in each study of the round that an operator took away."""
@@ -62,6 +63,7 @@ class RoundStore(SqlStore):
         """Begin a round."""
         self._round = sorted(study_uids)
         self._made = {}
+        self._written = set()
         self._outcomes = {}
         self._named = set()
         self._gone = {}
@@ -239,12 +241,13 @@ class RoundStore(SqlStore):
         self._made.update({(one.resource_type, one.resource_id): one for one in companions})
 
     def companions(self) -> Iterator[Companion]:
-        for key in sorted(self._made):
+        for key in sorted(self._made.keys() - self._written):
             yield self._made[key]
 
     def save_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         super().save_outcomes(outcomes)
         self._outcomes.update({one.study_uid: one for one in outcomes if one.study_uid})
+        self._written.update((o.resource_type, o.resource_id) for o in outcomes if not o.study_uid)
 
     def totals(self) -> dict[str, int]:
         return {

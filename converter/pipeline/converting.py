@@ -94,11 +94,18 @@ def _convert_one(uid: str, blocks: tuple[bytes, ...], job: _Job) -> Converted:
             [sop_hash(one.uid) for series in study.series for one in series.instances],
             list(made.tombstones),
             made.withdrawn,
+            patient_id=_patient_id(made.resource),
         )
     except ConverterError:
         raise
     except Exception as error:  # noqa: BLE001  one study must not cost the others
         return _failed(uid, len(study.series), study.count, where(error))
+
+
+def _patient_id(study: dict[str, Any] | None) -> str:
+    reference = ((study or {}).get("subject") or {}).get("reference", "")
+    kind, _, id_ = reference.partition("/")
+    return id_ if kind == "Patient" else ""
 
 
 def _failed(uid: str, series: int, instances: int, message: str) -> Converted:
@@ -216,8 +223,8 @@ def _reduced(request: Request, store: StudyStore, stop: Stop) -> bool:
                 done = False
                 continue
             if len(contributions) == 1 and not standing:
-                [(_, body)] = contributions  # what one study alone says is the resource
-                companions.append(Companion(kind, id_, body, []))
+                [(uid, body)] = contributions  # what one study alone says is the resource
+                companions.append(Companion(kind, id_, body, [], uid))
                 continue
             reduced = request.parts.reduce(_read_all(contributions))
             made = complete(standing, reduced.resource) if standing else reduced.resource

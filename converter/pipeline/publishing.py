@@ -88,10 +88,10 @@ class Draft(NamedTuple):
     remarks: Sequence[Issue] = ()
     pruned: bool = False
     """Whether ``--prune`` took instances of it."""
-    patient_id: str = ""
-    """Id of the Patient that it refers to."""
     patient: bytes = b""
-    """That Patient; empty where this run makes none."""
+    """The Patient that it refers to; empty where this run makes none."""
+    writes_patient: bool = False
+    """Whether no other study speaks of that Patient, so that who writes the study may write it as well."""
 
 
 class Written(NamedTuple):
@@ -102,6 +102,8 @@ class Written(NamedTuple):
     """Why the writing itself holds it."""
     silent: bool = False
     """Whether nothing of it was written although it is not held, so that nothing may be said for it."""
+    patient: Outcome | None = None
+    """What became of its Patient, where that was written with it."""
 
 
 def stamped(resource: Json, profiles: Sequence[str]) -> Json:
@@ -133,6 +135,7 @@ def write_study(draft: Draft, tools: Tools) -> Written:
     issues = [*item.issues, *draft.remarks]
     profiles: list[str] = []
     silent = False
+    patient: Json | None = None
     if not reason:
         try:
             target = tools.target
@@ -172,7 +175,9 @@ def write_study(draft: Draft, tools: Tools) -> Written:
     else:
         state = tools.write(resource)
     outcome = _outcome(item, id_, state, reason, profiles, issues)
-    return Written(outcome, hold, silent)
+    if reason or silent or not draft.writes_patient:
+        return Written(outcome, hold, silent)
+    return Written(outcome, patient=_written_patient(patient, draft, tools))
 
 
 def lost(item: Draft | Companion) -> Written | None:
@@ -191,18 +196,24 @@ def lost(item: Draft | Companion) -> Written | None:
 
 def write_companion(companion: Companion, tools: Tools) -> Outcome:
     """Write a resource that spans studies; see `write_study` for what it raises."""
-    body: Json = orjson.loads(companion.resource)
+    return _write(orjson.loads(companion.resource), companion.issues, tools)
+
+
+def _write(body: Json, issues: Sequence[Issue], tools: Tools) -> Outcome:
     resource, profiles, found = tools.finish(body, None, [])
     state = tools.write(resource)
-    return Outcome(
-        companion.resource_type,
-        companion.resource_id,
-        "",
-        state,
-        "",
-        profiles,
-        gather([*companion.issues, *found]),
-    )
+    kind, id_ = resource["resourceType"], resource["id"]
+    return Outcome(kind, id_, "", state, "", profiles, gather([*issues, *found]))
+
+
+def _written_patient(patient: Json | None, draft: Draft, tools: Tools) -> Outcome | None:
+    """Write the Patient of a study that was just written; ``None`` where that is left to the run."""
+    if patient is None or patient.get("id") != draft.item.patient_id:
+        return None  # it keeps the one that it has where it stands
+    try:
+        return _write(patient, [], tools)
+    except LeftToTheRunError:
+        return None
 
 
 def _united(standing: Json, resource: Json, draft: Draft, tools: Tools) -> Any:
@@ -227,7 +238,7 @@ def _patient(study: Json, draft: Draft, tools: Tools) -> Json | None:
     kind, _, id_ = reference.partition("/")
     if kind != "Patient":
         return None
-    if id_ == draft.patient_id:
+    if id_ == draft.item.patient_id:
         return dict(orjson.loads(draft.patient)) if draft.patient else None
     # it keeps the one that it has where it stands
     if tools.patient is None:

@@ -91,24 +91,6 @@ def _written(item: Draft | Companion) -> Written | None:
         return None
 
 
-class _Reference(msgspec.Struct):
-    reference: str = ""
-
-
-class _Subject(msgspec.Struct):
-    subject: _Reference | None = None
-
-
-_subject = msgspec.json.Decoder(_Subject).decode
-
-
-def _patient_id(item: Converted) -> str:
-    """Id of the Patient that a study refers to."""
-    subject = _subject(item.resource).subject if item.resource else None
-    kind, _, id_ = (subject.reference if subject is not None else "").partition("/")
-    return id_ if kind == "Patient" else ""
-
-
 class _Writer:
     def __init__(
         self,
@@ -126,7 +108,10 @@ class _Writer:
         self.tools = Tools(
             request.sink, request.judge, request.parts.unite, request.ownership, self._patient
         )
+        self.in_any_order = _in_any_order(request)
         self.outcomes: list[Outcome] = []
+        self.together = 0
+        """Patients that were written with their study."""
         self.held_now = False
         """Whether the writing itself held a study, so that its companions must not speak for it."""
         self.silent: set[str] = set()
@@ -157,23 +142,26 @@ class _Writer:
         if made.silent:
             self.silent.add(uid)
         self.note(made.outcome)
+        if made.patient is not None:
+            self.together += 1
+            self.note(made.patient)
 
     def drafts(self, items: Iterable[Converted]) -> Iterator[Draft]:
         """Studies with what the store says of them."""
         for batch in batches(items, 20):
             held, remarks = self.store.said_of([item.study_uid for item in batch])
-            named = {item.study_uid: _patient_id(item) for item in batch}
-            patients = self.store.bodies("Patient", sorted({*named.values()} - {""}))
+            named = sorted({item.patient_id for item in batch} - {""})
+            patients = self.store.reduced("Patient", named)
             for item in batch:
                 uid = item.study_uid
-                patient = named[uid]
+                patient = patients.get(item.patient_id)
                 yield Draft(
                     item,
                     held.get(uid, ""),
                     remarks.get(uid, ()),
                     uid in self.pruned,
-                    patient,
-                    patients.get(patient, b""),
+                    patient.resource if patient is not None else b"",
+                    self.in_any_order and patient is not None and patient.study_uid == uid,
                 )
 
     def studies(self, *, shared: bool) -> None:
@@ -191,11 +179,12 @@ class _Writer:
         for draft in drafts:
             if self.stop:
                 return
-            self.looked_at.add(draft.patient_id)
+            self.looked_at.add(draft.item.patient_id)
             self.take(write_study(draft, self.tools))
 
     def companions(self, *, shared: bool) -> None:
-        """Write what spans studies."""
+        """Write what spans studies, as far as it was not written with one."""
+        self.flush()
         companions: Iterable[Companion] = filter(self._is_named, self.store.companions())
         if shared:
             left: list[Companion] = []
@@ -243,8 +232,9 @@ class _Writer:
                 # without a result: it killed its worker
                 told = map(lost, work.items) if given is None else _results(given)
                 for item, made in zip(work.items, told, strict=True):
-                    if sink is not None and made is not None and made.outcome.state == "published":
-                        sink.wrote(made.outcome.resource_type)
+                    for one in (made.outcome, made.patient) if made is not None else ():
+                        if sink is not None and one is not None and one.state == "published":
+                            sink.wrote(one.resource_type)
                     yield item, made
         if pool.died and sink is not None:
             sink.sweep()
@@ -263,10 +253,9 @@ def _works(items: Iterator[_Item]) -> Iterator[_Work]:
         yield _Work(tuple(batch))
 
 
-def _workers(request: Request) -> bool:
-    """Whether worker processes can write: files, for which no order counts, or nothing at all."""
-    able = request.sink is None or isinstance(request.sink, FileSink)
-    return able and request.jobs > 1 and request.worker_judge is not None
+def _in_any_order(request: Request) -> bool:
+    """Whether no order counts: files are written, or nothing at all."""
+    return request.sink is None or isinstance(request.sink, FileSink)
 
 
 def write_resources(
@@ -282,11 +271,11 @@ def write_resources(
     totals = store.totals()
     progress.phase("writing", totals["studies"] + totals["companions"])
     writer = _Writer(request, store, progress, stop, pruned)
-    able = _workers(request)
+    able = writer.in_any_order and request.jobs > 1 and request.worker_judge is not None
     writer.studies(shared=able and totals["studies"] + totals["instances"] // 40 > FEW)
     if writer.held_now:
         reduce_published(request, store, stop)
-    writer.companions(shared=able and totals["companions"] > FEW)
+    writer.companions(shared=able and totals["companions"] - writer.together > FEW)
     writer.flush()
     if not stop:
         store.settle()

@@ -87,6 +87,8 @@ class Converted(msgspec.Struct, array_like=True):
     """Why nothing of it is listed any more, a reason code: it is written only where something stands."""
     replaces: list[bytes] = []
     """Subjects, as JSON, that were published before an operator said whose study it is."""
+    patient_id: str = ""
+    """Id of the Patient that it refers to; empty where it is about none, or about one that it contains."""
 
 
 class Companion(msgspec.Struct, array_like=True):
@@ -96,6 +98,8 @@ class Companion(msgspec.Struct, array_like=True):
     resource_id: str
     resource: bytes
     issues: list[Issue]
+    study_uid: str = ""
+    """Study that alone speaks of it; empty where several do, or where it is united with what stands."""
 
 
 class Outcome(msgspec.Struct, array_like=True):
@@ -219,8 +223,8 @@ class StudyStore(Protocol):
     def companion(self, resource_type: str, resource_id: str) -> dict[str, Any] | None:
         """One reduced resource."""
 
-    def bodies(self, resource_type: str, resource_ids: Sequence[str]) -> dict[str, bytes]:
-        """JSON of reduced resources of one type, by id, as far as there are such."""
+    def reduced(self, resource_type: str, resource_ids: Sequence[str]) -> dict[str, Companion]:
+        """Reduced resources of one type, by id, as far as there are such."""
 
     def companions(self) -> Iterator[Companion]:
         """All reduced resources by type and id."""

@@ -160,8 +160,8 @@ class Reads:
         with self._database.guard():
             return decode_json(decode_companion(rows[0][0]).resource) if rows else None
 
-    def bodies(self, resource_type: str, resource_ids: Sequence[str]) -> dict[str, bytes]:
-        """JSON of reduced resources of one type, by id; see `StudyStore`."""
+    def reduced(self, resource_type: str, resource_ids: Sequence[str]) -> dict[str, Companion]:
+        """Reduced resources of one type, by id; see `StudyStore`."""
         if not resource_ids:
             return {}
         rows = self._all(
@@ -171,7 +171,7 @@ class Reads:
         )
         with self._database.guard():
             found = [decode_companion(data) for (data,) in rows]
-        return {item.resource_id: item.resource for item in found}
+        return {item.resource_id: item for item in found}
 
     def said_of(self, study_uids: Sequence[str]) -> tuple[dict[str, str], dict[str, list[Issue]]]:
         """Reasons for which studies are held, and findings of this run; see `StudyStore`."""

@@ -296,9 +296,10 @@ class SqlStore(Reads):
 
     def companions(self) -> Iterator[Companion]:
         sql = (
-            "SELECT resource_type, resource_id, data FROM companion "  # noqa: S608
-            "WHERE (resource_type, resource_id) "
-            f"> (?, ?) ORDER BY resource_type, resource_id LIMIT {PAGE}"
+            "SELECT resource_type, resource_id, data FROM companion c "  # noqa: S608
+            "WHERE (resource_type, resource_id) > (?, ?) AND NOT EXISTS (SELECT 1 FROM outcome o WHERE "
+            "o.study_uid = '' AND o.resource_type = c.resource_type AND o.resource_id = c.resource_id) "
+            f"ORDER BY resource_type, resource_id LIMIT {PAGE}"
         )
         last = ("", "")
         while page := self._all(sql, last):

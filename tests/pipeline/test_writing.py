@@ -82,6 +82,34 @@ def test_workers_write_and_tell_what_one_process_does(
     assert not leftovers(tmp_path / "two")
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_patient_of_one_study_is_written_with_it_and_only_if_it_is(
+    folder, tmp_path, convert, standing, make_dicom, jobs
+):
+    for number, name in enumerate(("ALONE", "HELD")):
+        made = make_dicom(f"1.7.{number}", sop=f"1.9.7{number}", patient=name)
+        (folder / name).write_bytes(made)
+    other = tmp_path / "out" / "ImagingStudy" / "s-1.7.1.json"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b'{"resourceType": "ImagingStudy", "subject": {"reference": "Patient/Z"}}')
+    asked = []
+
+    def judge(resource, _patient, _dropped):
+        asked.append(resource["id"])
+        return Verdict([Issue("warning", f"of-{resource['id']}")], [])
+
+    result = convert(folder, judge=judge, worker_judge=no_judge if jobs > 1 else None, jobs=jobs)
+    assert result.held_counts == {"subject-mismatch": 1}
+    assert "Patient/ALONE.json" in standing()
+    assert "Patient/HELD.json" not in standing()
+    assert result.resources["Patient"] == 5
+    if jobs == 1:
+        assert asked[-4:] == ["P0", "P1", "P2", "P3"]
+        assert asked[asked.index("s-1.7.0") + 1] == "ALONE"
+        assert asked.count("ALONE") == 1
+        assert result.issue_counts["of-ALONE"] == 1
+
+
 def test_what_a_worker_is_unsure_of_is_left_to_the_run_which_goes_by_uid(folder, convert, standing):
     seen = []
 

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from converter.cli.main import run
 from converter.core.ids import patient_id, study_id
 from converter.core.rejection import is_withdrawn, withdraw
+from converter.delivery.destinations import look
 from converter.delivery.job import Policy
 from tests.delivery.made import SYSTEM, client, instances, patient, send, series, study
 from tests.servers.processes import MissingError, hapi, sekmet
@@ -367,3 +369,13 @@ def test_the_demo_goes_with_all_that_it_names_and_a_second_time_writes_nothing(
     list(waited(convert(demo, base, tmp_path / "1.db", *options)))
     (told,) = waited(convert(demo, base, tmp_path / "2.db", *options))
     assert "3 of them stood there as they are" in told
+
+
+def test_doctor_finds_nothing_wrong_with_it(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    claims = look(server.speaker)  # made when it is first asked, which takes its time
+    assert run(["doctor", "send", "--to", server.base, "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)["checks"]
+    told = [(one["status"], one["found"]) for one in found if one["check"] == "FHIR server"]
+    ids = ", gives ids itself" if claims.server_ids else ""
+    assert told == [("ok", f"{server.base}: FHIR R4, finds and takes ImagingStudy{ids}")]

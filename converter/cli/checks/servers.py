@@ -37,13 +37,16 @@ if TYPE_CHECKING:
 __all__ = ["Destination", "destinations", "server"]
 
 PATIENCE = 5.0
+"""Seconds for a connection."""
+ANSWER = 10.0
+"""Seconds for an answer: a server that has just started makes its CapabilityStatement when it is first asked."""
 SKEW = 60.0
 """Seconds that a server's clock may be apart: a signed assertion lives for 240, and a proxy's answer has an age."""
 NOBODY = uid_tokens("2.25.0")
 """A study that no server has (the nil UUID): the answer is as short as it can be."""
 FAILURES = {
     "connect": "nobody answers",
-    "timeout": f"no answer within {PATIENCE:.0f} s",
+    "timeout": f"no answer within {ANSWER:.0f} s",
     "broken": "the connection is cut off",
     "tls": "TLS fails: the server wants another certificate of ours, or none fits",
 }
@@ -99,7 +102,7 @@ def _queued(
 def server(destination: Destination) -> Iterator[Finding]:
     """One server."""
     name, settings, allow_http = destination
-    client = FhirClient(name, settings, timeout=PATIENCE, connections=2, allow_http=allow_http)
+    client = FhirClient(name, settings, timeout=ANSWER, connections=2, allow_http=allow_http)
     with closing(client):
         at = client.base if name == client.base else f"{name} ({client.base})"
         key = settings.certificate_key or settings.certificate
@@ -198,7 +201,8 @@ def _way(at: str, client: FhirClient) -> Iterator[Finding]:
             NETWORK,
         )
     except OSError as error:
-        told = FAILURES["timeout"] if isinstance(error, TimeoutError) else FAILURES["connect"]
+        late = f"no connection within {PATIENCE:.0f} s"
+        told = late if isinstance(error, TimeoutError) else FAILURES["connect"]
         yield Finding(
             "problem",
             f"{at}: {told} at {host} port {port}",

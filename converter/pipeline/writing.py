@@ -1,4 +1,7 @@
-"""Phase four: unite, check, claim, write; studies by UID, then what they name; workers do it where there is much."""
+"""Phase four: unite, check, claim, write; studies by UID, then what they name; workers do it where there is much.
+
+Into files, for which no order counts, a Patient of whom one study alone speaks goes with that study.
+"""
 
 from __future__ import annotations
 

@@ -140,7 +140,16 @@ def _find(named: str | Path | None, environ: Mapping[str, str]) -> Path | None:
         if not path.is_file():
             raise ConfigurationError(f"the configuration file {path} is not there")
         return path
-    return next((path for path in default_files(environ) if path.is_file()), None)
+    for path in default_files(environ):
+        try:
+            if path.is_file():
+                return path
+        except OSError as error:  # to go on without what may stand there would be another set-up
+            raise ConfigurationError(
+                f"nobody can see whether there is a configuration file {path} ({error.strerror}): "
+                "set HOME, or name the file with --config"
+            ) from error
+    return None
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -230,3 +230,10 @@ def test_sizes(text, size):
 def test_what_is_no_size(text):
     with pytest.raises(ValueError, match="is no size"):
         parse_size(text)
+
+
+def test_a_place_that_cannot_be_looked_at_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = "x" * 300  # longer than a name may be; as with a HOME that is another user's
+    with pytest.raises(ConfigurationError, match=r"configuration file .*x/dcm2fhir.*: set HOME"):
+        load(environ={"XDG_CONFIG_HOME": str(tmp_path / folder)})

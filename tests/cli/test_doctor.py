@@ -407,7 +407,7 @@ def test_states_that_cannot_be_used(doctor, tmp_path):
     code, found = doctor("listen", *FREE, "--state", file / "x.db")
     assert code == 7
     assert the(found, "study store", "problem")["found"].endswith(f"{file} is no folder")
-    assert the(found, "journal", "problem")["fix"].startswith("mkdir -p ")
+    assert the(found, "journal", "problem")["fix"].startswith("sudo install -d -m 700 -o ")
 
 
 def test_others_may_read_the_state(doctor, tmp_path):

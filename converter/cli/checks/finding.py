@@ -33,6 +33,7 @@ __all__ = [
     "lasted",
     "nearest",
     "sized",
+    "there",
     "worst",
 ]
 
@@ -136,6 +137,14 @@ def counted(count: int, word: str, several: str = "") -> str:
 def nearest(path: Path) -> Path:
     """The folder that is there, of those above a path that is not."""
     path = Path(os.path.realpath(path))
-    while not path.exists() and path != path.parent:
+    while not there(path) and path != path.parent:
         path = path.parent
     return path
+
+
+def there(path: Path) -> bool:
+    """Whether something is there that this user may know of."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter.cli.checks.finding import CONFIGURATION, MACHINE, Finding, counted, nearest, sized
+from converter.cli.checks.finding import (
+    CONFIGURATION,
+    MACHINE,
+    Finding,
+    counted,
+    nearest,
+    sized,
+    there,
+)
 from converter.errors import StoreError
 from converter.listener.starting import TOKEN_FILE
 from converter.listener.web import token_of
@@ -41,8 +50,16 @@ def store(place: StatePlace) -> Iterator[Finding]:
     if not isinstance(place, Path):
         yield from _on_server(place)
         return
-    if not place.exists():
-        yield _to_be_made(place, "made when first used")
+    if not there(place):
+        yield _to_be_made(place, "made when first used", place.parent)
+        return
+    if not os.access(place, os.R_OK | os.W_OK) or not os.access(place.parent, os.W_OK | os.X_OK):
+        yield Finding(
+            "problem",
+            f"this user may not read and write {place} and its folder",
+            f"run it as {_user(place.stat().st_uid)}, who has it, or let {_user()} write there",
+            MACHINE,
+        )
         return
     with closing((sight := look(place, damaged=OF_EITHER)).database):
         whole = sight.damage(PATIENCE)
@@ -58,13 +75,6 @@ def store(place: StatePlace) -> Iterator[Finding]:
         words.append("in use")
     yield Finding("ok", ", ".join(words))
     yield from _private(place)
-    if not os.access(place, os.W_OK) or not os.access(place.parent, os.W_OK | os.X_OK):
-        yield Finding(
-            "problem",
-            f"this user may not write {place} and its folder",
-            f"chown -R {_user()} {place.parent}",
-            MACHINE,
-        )
     yield from _in_memory(place)
     owner = place.stat().st_uid
     if not os.getuid() and owner:
@@ -115,7 +125,8 @@ def _of_server(place: StatePlace, sight: Sight, server: Server) -> Finding:
     return Finding("ok", ", ".join(words))
 
 
-def _to_be_made(path: Path, told: str) -> Finding:
+def _to_be_made(path: Path, told: str, folder: Path) -> Finding:
+    """Whether a path, which wants a folder, can be made."""
     above = nearest(path.parent)
     if above.is_dir() and os.access(above, os.W_OK | os.X_OK) and not _read_only(above):
         return Finding("ok", f"{path} is not there yet: {told}")
@@ -123,7 +134,9 @@ def _to_be_made(path: Path, told: str) -> Finding:
     return Finding(
         "problem",
         f"{path} cannot be made: {above} {why}",
-        f"mkdir -p {path.parent} && chown {_user()} {path.parent}",
+        f"name another place, or let {_user()} write into {folder}"
+        if there(folder)
+        else f"sudo install -d -m 700 -o {_user()} {shlex.quote(str(folder))}",
         MACHINE,
     )
 
@@ -166,14 +179,14 @@ def journal(setup: SetUp) -> Iterator[Finding]:
     """The folder of the journals: writable, on which disk, what waits in it."""
     settings = setup.daemon
     folder = settings.journal
-    if not folder.exists():
-        yield _to_be_made(folder, "made by listen")
+    if not there(folder):
+        yield _to_be_made(folder, "made by listen", folder)
         return
     if not os.access(folder, os.W_OK | os.X_OK) or _read_only(folder):
         yield Finding(
             "problem",
             f"this user may not write {folder}",
-            f"chown -R {_user()} {folder}",
+            f"run it as {_user(folder.stat().st_uid)}, who has it, or let {_user()} write there",
             MACHINE,
         )
         return
@@ -236,13 +249,16 @@ def output(setup: SetUp) -> Iterator[Finding]:
         yield Finding("ok", "standard output")
         return
     path = Path(settings.output)
-    if path.is_file():
+    if there(path) and path.is_file():
         yield Finding("ok", f"{path}, a file, is written anew by each run")
-    elif not path.exists():
-        yield _to_be_made(path, "made by the first run")
+    elif not there(path):
+        yield _to_be_made(path, "made by the first run", path)
     elif not os.access(path, os.W_OK | os.X_OK) or _read_only(path):
         yield Finding(
-            "problem", f"this user may not write {path}", f"chown {_user()} {path}", MACHINE
+            "problem",
+            f"this user may not write {path}",
+            f"run it as {_user(path.stat().st_uid)}, who has it, or let {_user()} write there",
+            MACHINE,
         )
     else:
         yield Finding("ok", f"{path} may be written")
@@ -254,4 +270,5 @@ def _not_for_listen(settings: ConvertSettings) -> str:
         return f"the format is {settings.format}"
     if settings.output == "-":
         return "the output is standard output"
-    return f"{settings.output} is a file" if Path(settings.output).is_file() else ""
+    path = Path(settings.output)
+    return f"{path} is a file" if there(path) and path.is_file() else ""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from converter.listener import private
+from converter.listener.dataset import SMALL, DataSet, Streamed
+from converter.listener.hub import Elsewhere, Hub, Pending
 from converter.listener.status import STATUSES, Answer
 from converter.listener.stream import Stream
 from converter.listener.wire import (
@@ -29,9 +31,10 @@ from converter.listener.wire import (
     p_data,
     parse_command,
     store_response,
+    whole_store,
 )
 
-__all__ = ["SMALL", "Bounds", "DataSet", "FastPath", "Storing", "preamble"]
+__all__ = ["Bounds", "FastPath", "Storing"]
 
 SLACK: Final = 64
 """Bytes by which a P-DATA may exceed what we announced: some senders count the limit without headers."""
@@ -51,6 +54,9 @@ class Storing(Protocol):
             From the data set.
         """
 
+    def begin(self, context: tuple[str, str], command: Command, data: DataSet) -> Pending:
+        """Do what comes before the journal; the rest is `converter.listener.hub.Hub`'s, for several at once."""
+
 
 class Bounds(NamedTuple):
     """Limits of one association."""
@@ -60,39 +66,11 @@ class Bounds(NamedTuple):
     pdu_timeout: float
 
 
-class DataSet(Protocol):
-    """The data set of the message that is being received."""
-
-    def whole(self) -> bytes | None:
-        """Give the whole data set where it is small and at hand, else nothing: then read it."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Next bytes, at most so many where that is said; none at the end."""
-
-    def skip(self, size: int, /) -> int:
-        """Drop so many bytes; give how many there were."""
-
-    def seekable(self) -> bool:
-        """Whether it can be wound: no."""
-
-    def drain(self) -> None:
-        """Drop what is left of it."""
-
-
-def preamble(transfer_syntax: str) -> bytes:
-    """What a file would have before the data set, so that the header reader knows how it is encoded."""
-    value = transfer_syntax.encode("ascii")
-    value += b"\0" * (len(value) % 2)
-    return bytes(128) + b"DICM\x02\x00\x10\x00UI" + len(value).to_bytes(2, "little") + value
-
-
 class _HandBack(Interruption):
     """pynetdicom's turn: what it needs is in the buffer."""
 
 
-SMALL: Final = 32 << 10
-"""Bytes of a data set that is read as a whole."""
-_ALL: Final = 1 << 62
+DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 LEAST: Final = 512
 """Bytes of a PDU that the peer must take, for our answers are one."""
 
@@ -107,13 +85,27 @@ class FastPath:
         The same that pynetdicom's socket reads from.
     storing : Storing
     bounds : Bounds
+    hub : Hub, optional
+        Takes messages that are small and come as a whole.
     """
 
-    def __init__(self, association: Any, stream: Stream, storing: Storing, bounds: Bounds) -> None:
+    def __init__(
+        self,
+        association: Any,
+        stream: Stream,
+        storing: Storing,
+        bounds: Bounds,
+        hub: Hub | None = None,
+    ) -> None:
         self._association = association
         self._stream = stream
         self._storing = storing
         self._bounds = bounds
+        self._seat = hub.seat(self, stream) if hub is not None and not stream.secured else None
+        self._asked: tuple[int, Command] = (0, Command(0, 0, False, b"", b""))
+        """Context ID and command of the message at hand."""
+        self._unsent = b""
+        """What is left of an answer that the peer did not take at once."""
         self._contexts: Mapping[int, tuple[str, str]] = {}
         self._off = False
         self._deadline = 0.0
@@ -142,9 +134,11 @@ class FastPath:
                 if 0 < association.requestor.maximum_length < LEAST:
                     self._off = True  # our answer would have to be split
                     return
+                if any(DEFLATED in context for context in self._contexts.values()):
+                    self._seat = None  # what 32 KiB inflate to is more than others should wait for
             while True:
                 self._message()
-                if private.busy(association) or not self._stream.begin():
+                if private.busy(association) or not self._next():
                     return
         except _HandBack:
             self._stream.stopped = bool
@@ -160,7 +154,28 @@ class FastPath:
             self._stream.stopped = bool
             private.resume(association)
 
+    def _next(self) -> bool:
+        """Bring a message to hand that is not the hub's; ``False`` when nothing comes."""
+        if self._seat is None or self._total > SMALL:
+            return self._stream.begin()
+        found = self._seat.serve(self._stopped)
+        if self._unsent:
+            unsent, self._unsent = self._unsent, b""
+            self._stream.send(unsent, time.monotonic() + self._bounds.pdu_timeout)
+        return found
+
     def _message(self) -> None:
+        answer = STATUSES["truncated"]
+        if (data := self._begin()) is not None:
+            context_id, command = self._asked
+            answer = self._storing.store(self._contexts[context_id], command, data)
+            data.finish()
+        response = self._response(answer)
+        self._stream.send(response, time.monotonic() + self._bounds.pdu_timeout)
+        self._give_back_rest()
+
+    def _begin(self) -> Streamed | None:
+        """Read the command of a message; give its data set, nothing where it says that none follows."""
         self._pdu_left = self._left = self._total = 0
         self._deadline = time.monotonic() + self._bounds.pdu_timeout
         self._fragment(first=True)
@@ -169,24 +184,43 @@ class FastPath:
             raise ProtocolError("a data set without a command")
         data = self._command()
         command = parse_command(data)
+        self._asked = context_id, command
         if command.lacks_data_set:
-            self._answer(context_id, command, STATUSES["truncated"])
-            return
+            return None
         if not command.is_store:
             self._give_back(context_id, data)
             raise _HandBack
-        context = self._contexts[context_id]
-        source = _Incoming(self, context_id)
-        answer = self._storing.store(context, command, source)
-        if not source.ended:
-            source.drain()
-        self._answer(context_id, command, answer)
-        self.stored += 1
+        return Streamed(self, context_id)
 
-    def _answer(self, context_id: int, command: Command, answer: Answer) -> None:
-        response = store_response(context_id, command, answer.code, answer.comment)
-        self._stream.send(response, time.monotonic() + self._bounds.pdu_timeout)
+    def _response(self, answer: Answer) -> bytes:
+        self.stored += 1
+        return store_response(*self._asked, answer.code, answer.comment)
+
+    # the hub's messages
+
+    def hear(self) -> Pending | None:
+        """See `converter.listener.hub.Guest.hear`."""
+        stream = self._stream
+        if not stream.receive():
+            raise Elsewhere
+        whole = whole_store(stream.data, stream.at, stream.end, SMALL)
+        if not whole:
+            if whole is None:
+                raise Elsewhere
+            stream.acknowledge()
+            return None
+        if (data := self._begin()) is None:
+            return Pending(time.perf_counter(), "truncated")
+        context_id, command = self._asked
+        pending = self._storing.begin(self._contexts[context_id], command, data)
+        data.finish()
+        return pending
+
+    def reply(self, answer: Answer) -> bool:
+        """See `converter.listener.hub.Guest.reply`."""
+        self._unsent = self._stream.offer(self._response(answer))
         self._give_back_rest()
+        return not self._unsent
 
     def _fragment(self, *, first: bool = False) -> None:
         """Go to the next presentation data value (PS3.8 section 9.3.5.1)."""
@@ -298,71 +332,3 @@ class FastPath:
         size = min(stream.end - stream.at, self._left, most)
         self._left -= size
         return size
-
-
-class _Incoming:
-    """`DataSet` that comes straight from the connection."""
-
-    def __init__(self, path: FastPath, context_id: int) -> None:
-        self._path = path
-        self._context_id = context_id
-        self._begun = False
-        self._held = b""
-        self.ended = False
-
-    def _begin(self) -> None:
-        if not self._begun:
-            self._begun = True
-            self._path.begin_data_set(self._context_id)
-
-    def whole(self) -> bytes | None:
-        """See `DataSet.whole`."""
-        parts = []
-        size = 0
-        while data := self._more(SMALL + 1 - size):
-            parts.append(data)
-            size += len(data)
-            if size > SMALL:
-                self._held = b"".join(parts)
-                return None
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def read(self, size: int = -1, /) -> bytes:
-        """See `DataSet.read`."""
-        if self._held:
-            held, self._held = self._held, b""
-            if 0 <= size < len(held):
-                held, self._held = held[:size], held[size:]
-            return held
-        return self._more(size if size >= 0 else SMALL)
-
-    def _more(self, size: int) -> bytes:
-        if self.ended:
-            return b""
-        self._begin()
-        data = self._path.piece(size)
-        self.ended = not data
-        return data
-
-    def skip(self, size: int, /) -> int:
-        """See `DataSet.skip`."""
-        passed = min(size, len(self._held))
-        self._held = self._held[passed:]
-        if self.ended:
-            return passed
-        self._begin()
-        while passed < size:
-            count = self._path.drop(size - passed)
-            if not count:
-                self.ended = True
-                break
-            passed += count
-        return passed
-
-    def seekable(self) -> bool:
-        """See `DataSet.seekable`."""
-        return False
-
-    def drain(self) -> None:
-        """See `DataSet.drain`."""
-        self.skip(_ALL)

@@ -18,7 +18,7 @@ from uuid import uuid4, uuid5
 
 from converter import __version__
 from converter.core.ids import NS, study_id
-from converter.listener.fastpath import DataSet
+from converter.listener.dataset import DataSet
 from converter.listener.journal import sync_folder
 from converter.listener.wire import Command
 

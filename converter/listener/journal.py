@@ -22,6 +22,7 @@ import os
 import re
 import struct
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Condition
@@ -137,7 +138,7 @@ class Journal:
         self._segment: Segment | None = None
         self._retry_at = 0.0
         self._expected = 0
-        """Records that may come before the next sync: as many as were in the last, and came since."""
+        """Callers that may come before the next sync: as many as were in the last, and came since."""
         self._patience = 0.0
         self.failing = False
         """Whether the last thing that was tried failed: what comes next may well be refused."""
@@ -162,12 +163,23 @@ class Journal:
         JournalError
             It is not durable.
         """
-        if len(payload) > MAX_RECORD:
+        self.append_all((payload,))
+
+    def append_all(self, payloads: Sequence[bytes]) -> None:
+        """Append records, as `append` does one: all with one sync.
+
+        Raises
+        ------
+        JournalError
+            None of them may be acknowledged.
+        """
+        if any(len(payload) > MAX_RECORD for payload in payloads):
             raise JournalError("A record is larger than the journal takes.")
-        record = pack_record(payload)
+        record = b"".join(map(pack_record, payloads))
         with self._changed:
             segment = self._room(len(record))
             segment.pending.append(record)
+            segment.coming += len(payloads)
             segment.end += len(record)
             if len(segment.pending) == self._expected:
                 self._changed.notify_all()
@@ -191,6 +203,7 @@ class Journal:
             self._changed.wait_for(lambda: len(segment.pending) >= self._expected, self._patience)
         at, segment.written = segment.written, segment.end
         records, segment.pending = segment.pending, []
+        count, segment.coming = segment.coming, 0
         covered, segment.waiting = segment.waiting, []
         failure: BaseException | None = None
         self._changed.release()
@@ -212,7 +225,7 @@ class Journal:
             self._changed.acquire()
             if failure is None:
                 self.syncs += 1
-                self.records += len(records)
+                self.records += count
             else:
                 self._fail(segment)
                 covered += segment.waiting

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from typing import Final
 
-from converter.listener.fastpath import DataSet, preamble
+from converter.listener.dataset import DataSet, preamble
 from converter.listener.files import Arriving, Incoming, Tee
 from converter.listener.origins import LARGEST_HEADER
 from converter.listener.wire import Command

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -98,14 +99,20 @@ def _version(tags: list[Any]) -> str:
 
 def keys_of(header: Header) -> tuple[str, str, str]:
     """PatientID, issuer and universal id of an issuer, as the engine compares them."""
-    held = header.get(SPECIFIC_CHARACTER_SET)
+    return _keys(*map(header.get, (SPECIFIC_CHARACTER_SET, _PATIENT_ID, _ISSUER, _QUALIFIERS)))
+
+
+@lru_cache(maxsize=256)  # they are the same in all instances of a study
+def _keys(
+    held: bytes | None, patient: bytes | None, issuer: bytes | None, qualifiers: bytes | None
+) -> tuple[str, str, str]:
     charset = charset_of({SPECIFIC_CHARACTER_SET: held} if held else {})
 
     def text(value: bytes | None) -> str:
         return "\\".join(strings(value, "LO", charset).values) if value else ""
 
-    universal = next((item.get(_UNIVERSAL) for item in items(header.get(_QUALIFIERS))), None)
-    return text(header.get(_PATIENT_ID)), text(header.get(_ISSUER)), text(universal)
+    universal = next((item.get(_UNIVERSAL) for item in items(qualifiers)), None)
+    return text(patient), text(issuer), text(universal)
 
 
 def lacking(wanted: Wanted, kept: Wanted, within: tuple[int, ...] = ()) -> list[tuple[int, ...]]:

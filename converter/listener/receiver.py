@@ -15,9 +15,11 @@ from pynetdicom import AE, evt
 from converter.core.header import Wanted
 from converter.listener import private
 from converter.listener.control import ReceiverSettings, State, unflat
-from converter.listener.fastpath import Bounds, DataSet, FastPath
+from converter.listener.dataset import DataSet
+from converter.listener.fastpath import Bounds, FastPath
 from converter.listener.files import IMPLEMENTATION, VERSION, Incoming
 from converter.listener.gate import Arrival, Gate
+from converter.listener.hub import Hub, Pending
 from converter.listener.journal import Journal
 from converter.listener.keeping import Keeper
 from converter.listener.origins import TagSet
@@ -42,6 +44,9 @@ class _Conversation:
 
     def store(self, context: tuple[str, str], command: Command, data: DataSet) -> Answer:
         return self._storer.store(self._connection, context, command, data)
+
+    def begin(self, context: tuple[str, str], command: Command, data: DataSet) -> Pending:
+        return self._storer.begin(self._connection, context, command, data)
 
 
 class Receiver:
@@ -77,6 +82,8 @@ class Receiver:
             files = Incoming(root, Path(settings.journal)) if root else None
             keeper = Keeper(files, guard.refuses, headers=settings.keep_headers)
         self._storer = Storer(journal, wanted, guard, settings.success, tags.version, keeper)
+        # A whole object is a file and a sync of its own, for which others should not wait.
+        self._hub = Hub(self._storer.keep) if self._fast and not root and Hub.possible() else None
         self._ae = AE(settings.policy.ae_title)
         self._ae.implementation_class_uid = IMPLEMENTATION
         self._ae.implementation_version_name = VERSION
@@ -146,9 +153,8 @@ class Receiver:
         )
         if self._fast:
             conversation = _Conversation(self._storer, connection)
-            private.install(
-                association, FastPath(association, stream, conversation, self._bounds).read
-            )
+            path = FastPath(association, stream, conversation, self._bounds, self._hub)
+            private.install(association, path.read)
         with self._lock:
             self._open[arrival.number] = (connection, stream)
         association.start()
@@ -248,3 +254,5 @@ class Receiver:
         """Refuse every object from here on."""
         self._storer.guard.closing = True
         self._gate.close()
+        if self._hub is not None:
+            self._hub.close()

@@ -32,7 +32,17 @@ class Waiter:
 class Segment:
     """A file of the journal that is being written; its lock is the journal's."""
 
-    __slots__ = ("descriptor", "end", "number", "pending", "size", "syncing", "waiting", "written")
+    __slots__ = (
+        "coming",
+        "descriptor",
+        "end",
+        "number",
+        "pending",
+        "size",
+        "syncing",
+        "waiting",
+        "written",
+    )
 
     def __init__(self, number: int, descriptor: int, size: int) -> None:
         self.number = number
@@ -40,7 +50,9 @@ class Segment:
         self.size = size
         self.end = self.written = HEADER
         self.pending: list[bytes] = []
-        """Records that are not written yet: they take the place from ``written`` to ``end``."""
+        """What callers appended and is not written yet: it takes the place from ``written`` to ``end``."""
+        self.coming = 0
+        """Records in these."""
         self.syncing = False
         """Whether somebody writes and syncs, or was told to."""
         self.waiting: list[Waiter] = []

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from converter.core.header import Unreadable, Wanted
-from converter.listener.fastpath import SMALL, DataSet, preamble
+from converter.listener.dataset import SMALL, DataSet, preamble
+from converter.listener.hub import Pending
 from converter.listener.journal import MAX_RECORD, Journal, JournalError
 from converter.listener.keeping import Keeper, Keeping
 from converter.listener.record import Received, pack_received
@@ -178,51 +179,87 @@ class Storer:
         self, connection: Connection, context: tuple[str, str], command: Command, data: DataSet
     ) -> Answer:
         """See `converter.listener.fastpath.Storing.store`."""
-        began = time.perf_counter()
+        return self.keep([self.begin(connection, context, command, data)])[0]
+
+    def begin(
+        self, connection: Connection, context: tuple[str, str], command: Command, data: DataSet
+    ) -> Pending:
+        """Take an object's header out and check it: all that comes before the journal.
+
+        Raises
+        ------
+        Interruption
+            From the data set.
+        """
+        pending = Pending(time.perf_counter())
         try:
-            name = self._store(connection, context, command, data)
+            self._begin(connection, context, command, data, pending)
         except Interruption:
             self.statuses["interrupted"] += 1
+            _discard(pending)
             raise
         except Exception as error:  # a fault of ours must not look like a fault of the object
             logger.exception("an object could not be stored: %s", type(error).__name__)
-            name = "internal"
-        took = time.perf_counter() - began
+            pending.name = "internal"
+        return pending
+
+    def keep(self, several: Sequence[Pending]) -> list[Answer]:
+        """Bring objects to the journal, with one sync for all, and say what to answer each."""
+        payloads = [pending.payload for pending in several if not pending.name]
+        kept = self.success
+        if payloads and self.journal is not None:
+            try:
+                self.journal.append_all(payloads)
+            except JournalError:
+                kept = "journal-failed"
+            except Exception as error:
+                logger.exception("objects could not be kept: %s", type(error).__name__)
+                kept = "internal"
+        return [self._answer(pending, pending.name or kept) for pending in several]
+
+    def _answer(self, pending: Pending, name: str) -> Answer:
+        if name != self.success:
+            _discard(pending)
+        took = time.perf_counter() - pending.began
         self.durations[str(bisect_left(DURATIONS, took))] += 1
         self.durations["us"] += int(took * 1e6)
         self.statuses[name] += 1
         return STATUSES[name]
 
-    def _store(
-        self, connection: Connection, context: tuple[str, str], command: Command, data: DataSet
-    ) -> str:
-        abstract_syntax, transfer_syntax = context
-        if name := self.guard.refuses():
-            return name
-        if _text(command.sop_class) != abstract_syntax:
-            return "sop-class-not-supported"
-        if self.keeper is None:
-            return self._take(connection, context, command, data, None)
-        try:
-            keeping = self.keeper.begin(transfer_syntax, command, connection.calling, data)
-        except OSError:
-            return "file-failed"
-        name = ""
-        try:
-            name = self._take(connection, context, command, keeping.data, keeping)
-        finally:
-            if name != self.success:
-                keeping.discard()
-        return name
-
-    def _take(
+    def _begin(
         self,
         connection: Connection,
         context: tuple[str, str],
         command: Command,
         data: DataSet,
-        keeping: Keeping | None,
-    ) -> str:
+        pending: Pending,
+    ) -> None:
+        abstract_syntax, transfer_syntax = context
+        if name := self.guard.refuses():
+            pending.name = name
+            return
+        if _text(command.sop_class) != abstract_syntax:
+            pending.name = "sop-class-not-supported"
+            return
+        keeping = None
+        if self.keeper is not None:
+            try:
+                keeping = self.keeper.begin(transfer_syntax, command, connection.calling, data)
+            except OSError:
+                pending.name = "file-failed"
+                return
+            pending.discard = keeping.discard
+            data = keeping.data
+        read = self._read(connection, context, command, data)
+        if isinstance(read, str):
+            pending.name = read
+        else:
+            self._pack(connection, read, keeping, pending)
+
+    def _read(
+        self, connection: Connection, context: tuple[str, str], command: Command, data: DataSet
+    ) -> Read | str:
+        """Header of an object, or the name of the status to refuse it with."""
         abstract_syntax, transfer_syntax = context
         before = _preamble(transfer_syntax)
         small = data.whole()
@@ -240,19 +277,22 @@ class Storer:
             return "uid-mismatch"
         connection.study = read.study_instance_uid
         data.drain()
-        return self._keep(connection, read, keeping)
+        return read
 
-    def _keep(self, connection: Connection, read: Read, keeping: Keeping | None) -> str:
+    def _pack(
+        self, connection: Connection, read: Read, keeping: Keeping | None, pending: Pending
+    ) -> None:
         findings, header, file = list(read.findings), b"", ""
         if keeping is not None:
             if fault := keeping.finish():
-                return fault
+                pending.name = fault
+                return
             header, file = keeping.header(), keeping.file
             if not header and self.keeper is not None and self.keeper.headers:
                 findings.append("header-not-kept")
         if self.journal is None:
-            return self.success
-        payload = pack_received(
+            return
+        pending.payload = pack_received(
             Received(
                 time.monotonic_ns(),
                 connection.number,
@@ -268,13 +308,13 @@ class Storer:
                 file,
             )
         )
-        if len(payload) > MAX_RECORD:
-            return "header-limit"
-        try:
-            self.journal.append(payload)
-        except JournalError:
-            return "journal-failed"
-        return self.success
+        if len(pending.payload) > MAX_RECORD:
+            pending.name = "header-limit"
+
+
+def _discard(pending: Pending) -> None:
+    if pending.discard is not None:
+        pending.discard()
 
 
 def _text(uid: bytes) -> str:

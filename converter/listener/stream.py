@@ -79,6 +79,11 @@ class Stream:
         """Whether nobody waits for more of a message; asked when nothing comes."""
 
     @property
+    def secured(self) -> bool:
+        """Whether it is TLS."""
+        return self._tls
+
+    @property
     def buffered(self) -> int:
         """Bytes that are at hand."""
         return self.end - self.at
@@ -110,6 +115,34 @@ class Stream:
         self._came(count)
         return True
 
+    def receive(self) -> bool:
+        """Bring to hand what is there, without waiting; ``False`` where the peer has gone or there is no room."""
+        if self.at == self.end:
+            self.at = self.end = 0
+        try:
+            count = self.sock.recv_into(self._view[self.end :], 0, _NOW)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self.end += count
+        self.received += count
+        return count > 0
+
+    def offer(self, data: bytes) -> bytes:
+        """Send what goes without waiting; give the rest. That the peer has gone is seen by reading."""
+        try:
+            return data[self.sock.send(data, _NOW) :]
+        except BlockingIOError:
+            return data
+        except OSError:
+            return b""
+
+    def acknowledge(self) -> None:
+        """A sender that keeps Nagle on waits for our acknowledgement before the rest of an image leaves it."""
+        if self._quick:
+            self.sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)  # type: ignore[arg-type]
+
     def fill(self, deadline: float) -> None:
         """Bring in more bytes of a message that has begun.
 
@@ -135,9 +168,7 @@ class Stream:
                     raise TimedOut("the peer was too slow") from None
                 if self.stopped():
                     raise Stopped("the association is being ended") from None
-                if self._quick:
-                    # A sender that keeps Nagle on waits for our acknowledgement before the rest of an image leaves it.
-                    self.sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)  # type: ignore[arg-type]
+                self.acknowledge()
                 if self._tls:
                     self._await(error, select.POLLIN, min(left, SLICE))
                 flags = 0

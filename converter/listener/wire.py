@@ -23,6 +23,7 @@ __all__ = [
     "parse_command",
     "plausible_request",
     "store_response",
+    "whole_store",
 ]
 
 ASSOCIATE_RQ: Final = 0x01
@@ -39,6 +40,8 @@ PDV_HEADER: Final = Struct(">IBB")
 HEADERS: Final = Struct(">BBIIBB")
 """Both, as they follow each other at the start of a P-DATA."""
 _ELEMENT: Final = Struct("<HHI")
+_STORE: Final = b"\0\0\0\1\2\0\0\0\1\0"
+"""Element that says that a command is a C-STORE-RQ."""
 
 C_STORE_RQ: Final = 0x0001
 NO_DATA_SET: Final = 0x0101
@@ -102,6 +105,37 @@ def plausible_request(head: bytes | bytearray) -> bool | None:
     version = int.from_bytes(head[6:8], "big")
     titles = head[10:42]
     return bool(version & 1) and all(byte >= 0x20 or byte == 0 for byte in titles)
+
+
+def whole_store(data: bytes | bytearray, at: int, end: int, most: int) -> bool | None:
+    """Whether a message with a data set stands as a whole from ``at`` to ``end``; ``None`` where it is none, or large.
+
+    A look at lengths alone: whoever reads the message judges it.
+    """
+    begin, most = at, at + most + MAX_COMMAND
+    while at < end:
+        if data[at] != P_DATA:
+            return None
+        if end - at < 6:
+            break
+        stop = at + 6 + PDU_HEADER.unpack_from(data, at)[2]
+        at += 6
+        if stop > most:
+            return None
+        while at < stop:
+            if end - at < 6:
+                return False
+            size, _, control = PDV_HEADER.unpack_from(data, at)
+            at += 4 + size
+            if size < 2 or at > stop:
+                return None
+            if at > end:
+                return False
+            if control & 3 == 2:
+                return True
+            if control & 3 == 3 and data.find(_STORE, begin, at) < 0:
+                return None
+    return False
 
 
 def parse_command(data: bytes | bytearray) -> Command:

@@ -100,7 +100,7 @@ def test_header_and_file_together(both, tmp_path):
 
 
 def whole(data, *, complete=True, limit=1 << 20):
-    from converter.listener.fastpath import preamble
+    from converter.listener.dataset import preamble
 
     return header_bytes(preamble(EXPLICIT) + data, limit, complete=complete)
 

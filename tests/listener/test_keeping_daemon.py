@@ -16,8 +16,8 @@ from pydicom.data import DATA_ROOT
 from test_paths_agree import parts
 from test_same_as_batch import BIG, EXPLICIT, IMPLICIT, data_set
 
+from converter.listener.dataset import preamble
 from converter.listener.desk import Desk
-from converter.listener.fastpath import preamble
 from converter.listener.files import place_of
 from converter.reading import Read, read_bytes
 from tests.servers.postgres import server

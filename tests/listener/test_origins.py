@@ -9,8 +9,8 @@ from test_ledger import STUDY, ingest, one, publish
 
 from converter.core.header import ASSUMED_CHARSET, ASSUMED_ZONE
 from converter.core.study import assemble
+from converter.listener.dataset import preamble
 from converter.listener.desk import Desk
-from converter.listener.fastpath import preamble
 from converter.listener.ledger import study_blocks
 from converter.listener.origins import TagSet, lacking, note, unkept
 from converter.listener.policy import Peer

@@ -13,7 +13,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from test_paths_agree import parts
 
-from converter.listener.fastpath import preamble
+from converter.listener.dataset import preamble
 from converter.listener.policy import Policy
 from converter.listener.storing import LIMITS
 from converter.reading import Read, read_bytes

@@ -30,7 +30,9 @@ Action = tuple[int, int, int]
 
 _MEMO_SIZE: Final = 16384
 _FIRST: Final = 64
-"""Headers that are walked before a pattern is made, which takes as long as walking a hundred."""
+"""Headers that are walked before it is asked whether to make a pattern, which takes as long as walking a hundred."""
+_SELDOM: Final = 65536
+_SETTLED: Final = 8
 _MOST: Final = 2048
 """Elements of a pattern, each length of one for itself."""
 _MOST_LENGTHS: Final = 64
@@ -64,8 +66,8 @@ class Known:
         """Whether there are lengths of four bytes to remember."""
         self._wanted, self._last, self._sequences = wanted, last, sequences
         self._explicit, self._little = explicit, little
-        self._walked = 0
-        self._compiled = 0
+        self._walked, self._next = 0, _FIRST
+        self._size = self._compiled = 0
 
     def learn(self, head: bytes) -> Action:
         """Decide what to do with elements that begin with these eight bytes.
@@ -125,16 +127,22 @@ class Known:
         return action
 
     def walked(self) -> None:
-        """Count a header; now and then make a pattern of what is remembered, where there is more than in the last."""
+        """Count a header; now and then make a pattern of what is remembered, where that has not grown much of late."""
         self._walked += 1
-        if not self._little:
+        if self._walked < self._next or not self._little:
             return
-        if self._walked >= max(_FIRST, 4 * self._compiled) and len(self.memo) != self._compiled:
+        size = len(self.memo)
+        settled = size - self._size <= size // _SETTLED
+        if settled and size != self._compiled:
             self._compile()
+            self._next = max(_FIRST, 4 * size)
+        else:
+            self._next = min(2 * self._next, _SELDOM)
+        self._walked, self._size = 0, size
 
     def _compile(self) -> None:
         memo = self.memo.copy()
-        self._walked, self._compiled = 0, len(memo)
+        self._compiled = len(memo)
         elements: dict[int, dict[bytes, int]] = {}
         known = 0
         for head, (tag, step, kind) in memo.items():

@@ -46,9 +46,10 @@ _GROWTH: Final = 65536
 _HOPS: Final = 256
 _HOP: Final = 4096
 _IDENTITY: Final = frozenset(_ALWAYS[1:])
-_TRIES: Final = 4
+_TRIES: Final = 3
 """How often the pattern may take little of a header before the rest is walked element by element."""
-_LITTLE: Final = 128
+_LITTLE: Final = 768
+"""Bytes whose elements are walked one by one in the time that the pattern takes at least."""
 
 
 class Plan:
@@ -133,7 +134,7 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
     ordered = True
     walked = 0
     while True:
-        if tries and pattern is not None:
+        if tries and pattern is not None and at < len(data):
             taken = pattern.take(data, at, header)
             if taken is None:
                 tries -= 1

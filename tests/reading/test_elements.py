@@ -34,7 +34,7 @@ class Walking:
         follower = what.follower = Follower(what)
         follower.follow = lambda *_: None  # type: ignore[method-assign]
         follower.missed = lambda *_: None  # type: ignore[method-assign]
-        for _ in range(1 + elements._FIRST // len(headers)):
+        for _ in range(1 + 4 * elements._FIRST // len(headers)):
             for data in headers:
                 read_bytes(data, self.wanted)
         self.taken = 0
@@ -270,7 +270,7 @@ def test_big_endian_elements_are_read_one_by_one_however_often():
     wanted = dict(WANTED)
     first = read_bytes(data, wanted)
     assert isinstance(first, Read)
-    for _ in range(2 * elements._FIRST):
+    for _ in range(4 * elements._FIRST):
         assert read_bytes(data, wanted) == first
 
 
@@ -301,7 +301,7 @@ def test_a_pattern_has_a_bound_however_many_elements_there_are():
     for element in range(40):
         for length in range(0, 1000, 2):
             known.learn(struct.pack("<HH2sH", 0x0008, element, b"LO", length))
-    for _ in range(100):
+    for _ in range(4 * elements._FIRST):
         known.walked()
     assert known.pattern is not None
     assert known.pattern._match.__self__.pattern.count(b"LO") <= elements._MOST

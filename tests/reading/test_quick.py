@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from converter.core.header import items
 from converter.reading import quick
 
 END, ITEM_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0), struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
@@ -78,3 +79,22 @@ def test_what_is_passed_item_by_item_ends_where_it_does_element_by_element(expli
             expect(bytes(flipped))
             expect(bytes(flipped), len(data) // 2)
     assert any(len(key) == 24 for memo in memos.values() for key in memo)
+
+
+def test_a_sequence_is_remembered_by_its_bytes_and_by_what_is_wanted_of_it():
+    first, second = {0x00431010: None}, {0x00431011: None}
+    data = OPEN + short(0x1010, b"one ", explicit=True) + short(0x1011, b"two ", explicit=True)
+    data = b"\xff\xff\xff\xff" + data + ITEM_END + END
+    sequences = quick.Sequences(explicit=True)
+    for _ in range(2):
+        assert items(sequences.packed(data, 4, first)) == [{0x00431010: b"one "}]
+        assert items(sequences.packed(data, 4, second)) == [{0x00431011: b"two "}]
+    assert sequences.packed(data + b"\0\0", 4, first) is None
+    assert sequences.packed(data[:-1], 4, first) is None
+
+
+def test_a_sequence_that_is_passed_ends_where_its_bytes_do_or_is_not_taken():
+    sequences = quick.Sequences(explicit=False)
+    assert sequences.packed(b"\4\0\0\0some", 4, quick.NOTHING) is not None
+    for data in (b"\4\0\0\0more!", b"\4\0\0\0few", b"\0\0\0\0x"):
+        assert sequences.packed(data, 4, quick.NOTHING) is None

@@ -198,8 +198,24 @@ def test_a_deflated_data_set_that_begins_like_file_meta_information_is_not_taken
     for more in (plain[-1][132:begin], plain[-1][144:begin]):
         other = deflated(plain[-1][:begin] + more + plain[-1][begin:])
         assert learned.read(other) == walked(other)
-    without = plain[-1][:begin] + plain[-1][begin:]
-    assert learned.read(deflated(without)[128:]) == walked(deflated(without)[128:])
+    result = learned.read(deflated(plain[-1])[132:])
+    assert result == walked(deflated(plain[-1])[132:])
+    assert isinstance(result, Read)
+    assert result.findings == ("no-preamble",)
+
+
+def test_deflated_pixels_that_are_cut_are_a_finding():
+    dice = random.Random(1)
+    plain = [
+        wrap([*common(Place(1, 1, number), dice, CT, "CT"), *image(100)]) for number in range(6)
+    ]
+    learned = Learned([deflated(data) for data in plain])
+    for data in (deflated(plain[0], 0), deflated(plain[0])):
+        for result in (learned.read(data[:-40]), walked(data[:-40])):
+            assert isinstance(result, Read)
+            assert result.findings == ("truncated",)
+        assert learned.read(data).findings == ()
+    assert learned.hits == 4
 
 
 def test_no_trace_goes_beyond_the_limit_of_what_is_inflated():
@@ -251,6 +267,42 @@ def test_what_follows_a_sequence_that_ends_before_others_did_is_read():
         assert isinstance(behind, Read)
         assert behind.header[0x00401400] == b"late"
         assert behind.header.items() - within.header.items() == {(0x00401400, b"late")}
+
+
+def test_any_byte_before_the_items_of_a_sequence_may_be_another():
+    headers = series("single", 40)
+    learned = Learned(headers)
+    data = headers[-1]
+    assert isinstance(learned.read(data), Read)
+    for tag in (0x00081110, 0x00081140, 0x00400275):
+        begin = data.index(struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, b"SQ"))
+        for at in range(begin, begin + 24):
+            for bit in range(8):
+                other = data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
+                assert learned.read(other) == walked(other), (at, bit)
+
+
+def test_sequences_that_are_unusual_are_not_taken_apart_in_one_go():
+    def unusual(index: int) -> bytes:
+        elements = common(Place(1, 1, 8), random.Random(1), CT, "CT")
+        steps = [[(0x00400009, "UT", f"SPS{index:05}")]]
+        uid = f"1.2.{100 + index}"
+        kept = [one for one in elements if one[0] not in {0x00400275, 0x00080018}]
+        return wrap([*kept, (0x00080018, "UI", uid), (0x00400275, "SQ", steps), *image(24)])
+
+    learned = Learned([unusual(index) for index in range(40)])
+    for index in range(40, 60):
+        assert learned.read(unusual(index)) == walked(unusual(index))
+    assert learned.hits == 20
+
+
+def test_frames_that_are_cut_are_no_matter_of_the_header():
+    headers = series("enhanced", number=2)
+    learned = Learned(headers)
+    begin = headers[-1].index(struct.pack("<HH2s", 0x5200, 0x9230, b"SQ"))
+    for end in (*range(begin - 4, begin + 20), begin + 500, len(headers[-1]) - 2):
+        assert learned.read(headers[-1][:end]) == walked(headers[-1][:end]), end
+    assert learned.hits == 10
 
 
 def test_pixels_that_are_cut_are_a_finding_on_a_trace_too():

@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Final, Literal, TypeVar
 
 from converter.core.header import Header, Wanted
-from converter.reading.encoding import LONG, SHORT, UNDEFINED, WIDTH, length_and_value
+from converter.reading.encoding import LONG, SHORT, UNDEFINED, WIDTH, any_bytes, length_and_value
 from converter.reading.quick import Sequences
 from converter.reading.result import HandOver
 
@@ -29,10 +29,11 @@ Action = tuple[int, int, int]
 """Tag, length of the whole element where it is known, and one of the above."""
 
 _MEMO_SIZE: Final = 16384
-_FIRST: Final = 64
-"""Headers that are walked before it is asked whether to make a pattern, which takes as long as walking a hundred."""
-_SELDOM: Final = 65536
-_SETTLED: Final = 8
+_PAYS: Final = 50, 400
+"""Elements that are walked one by one before a pattern is made, for each that is in it: first and later on.
+
+In the time that it takes to make one 150 are walked.
+"""
 _MOST: Final = 2048
 """Elements of a pattern, each length of one for itself."""
 _MOST_LENGTHS: Final = 64
@@ -66,8 +67,8 @@ class Known:
         """Whether there are lengths of four bytes to remember."""
         self._wanted, self._last, self._sequences = wanted, last, sequences
         self._explicit, self._little = explicit, little
-        self._walked, self._next = 0, _FIRST
-        self._size = self._compiled = 0
+        self._alone = self._compiled = 0
+        self._pays = _PAYS[0]
 
     def learn(self, head: bytes) -> Action:
         """Decide what to do with elements that begin with these eight bytes.
@@ -126,23 +127,19 @@ class Known:
         self.memo[head] = action
         return action
 
-    def walked(self) -> None:
-        """Count a header; now and then make a pattern of what is remembered, where that has not grown much of late."""
-        self._walked += 1
-        if self._walked < self._next or not self._little:
-            return
+    def walked(self, alone: int) -> None:
+        """Count elements that were walked one by one; in time make a pattern, where there is more to know than in the last."""
         size = len(self.memo)
-        settled = size - self._size <= size // _SETTLED
-        if settled and size != self._compiled:
+        if size == self._compiled or not self._little:
+            return
+        self._alone += alone
+        if self._alone > self._pays * size:
+            self._pays = min(2 * self._pays, _PAYS[1])
             self._compile()
-            self._next = max(_FIRST, 4 * size)
-        else:
-            self._next = min(2 * self._next, _SELDOM)
-        self._walked, self._size = 0, size
 
     def _compile(self) -> None:
         memo = self.memo.copy()
-        self._compiled = len(memo)
+        self._alone, self._compiled = 0, len(memo)
         elements: dict[int, dict[bytes, int]] = {}
         known = 0
         for head, (tag, step, kind) in memo.items():
@@ -194,7 +191,7 @@ class Pattern:
         pattern = b""
         for number, tag in enumerate(self._tags[1:], 1):
             ways = [
-                (re.escape(head), items if length == _UNTIL_END else _any(length))
+                (re.escape(head), items if length == _UNTIL_END else any_bytes(length))
                 for head, length in elements[tag].items()
             ]
             any_way = b"|".join(head + body for head, body in ways)
@@ -254,10 +251,6 @@ class Pattern:
 def _two(several: list[_T]) -> list[_T]:
     """One that is alone twice: asked for two groups or more, a match gives a tuple."""
     return several * 2 if len(several) == 1 else several
-
-
-def _any(length: int) -> bytes:
-    return b".{%d}" % length if length else b""
 
 
 def _items(*, explicit: bool) -> bytes:

@@ -19,6 +19,7 @@ __all__ = [
     "UNDEFINED",
     "WIDTH",
     "ZEROS",
+    "any_bytes",
     "length_and_value",
     "little_endian",
 ]
@@ -62,10 +63,15 @@ def little_endian(value: bytes, vr: bytes) -> bytes:
     return numbers.tobytes()
 
 
+def any_bytes(length: int) -> bytes:
+    """Give a pattern of so many bytes; nothing is given back of them, which spares the engine to remember them."""
+    return b".{%d}+" % length if length else b""
+
+
 def length_and_value(width: int) -> bytes:
     """Give a pattern of a length in so many bytes, little endian, and a value of that length, where it is even and short."""
     ways = (
-        re.escape(length.to_bytes(width, "little")) + b".{%d}" % length
+        re.escape(length.to_bytes(width, "little")) + b".{%d}+" % length
         for length in range(0, 66, 2)
     )
     return b"(?:" + b"|".join(ways) + b")"

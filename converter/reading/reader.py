@@ -186,10 +186,8 @@ def _walk(
     except HandOver as signal:
         _hand_over(source, signal, what, limits, header, findings)
     else:
-        if follower is not None:
-            what.known(explicit=cursor.explicit, little=cursor.little).walked()
-            if not findings:
-                follower.missed(head, header, begin)
+        if follower is not None and not findings:
+            follower.missed(head, header, begin)
     return None
 
 
@@ -202,8 +200,6 @@ def _walk_on(
         walk(cursor, what, header, previous)
     except HandOver as signal:
         _hand_over(cursor.source, signal, what, cursor.limits, header, findings)
-    else:
-        what.known(explicit=cursor.explicit, little=True).walked()
 
 
 def _hand_over(

@@ -66,13 +66,18 @@ def begins_like_dicom(data: bytes) -> bool:
 @cache
 def _meta() -> re.Pattern[bytes]:
     """File meta information as nearly all write it; not made before it is needed."""
-    return re.compile(
-        rb"(?:\x02\0\0\0UL\x04\0.{4})?(?:\x02\0\x01\0OB\0\0\x02\0\0\0..)?"
-        rb"(?:\x02\0\x02\0UI(%(value)b))?(?:\x02\0\x03\0UI%(value)b)?(?:\x02\0\x10\0UI(%(value)b))?"
-        rb"(?:\x02\0\x12\0UI%(value)b)?(?:\x02\0\x13\0SH%(value)b)?(?:\x02\0\x16\0AE%(value)b)?"
-        % {b"value": length_and_value(2)},
-        re.DOTALL,
+    value = length_and_value(2)
+    elements = (
+        rb"\x02\0\0\0UL\x04\0.{4}",
+        rb"\x02\0\x01\0OB\0\0\x02\0\0\0..",
+        rb"\x02\0\x02\0UI(" + value + b")",
+        rb"\x02\0\x03\0UI" + value,
+        rb"\x02\0\x10\0UI(" + value + b")",
+        rb"\x02\0\x12\0UI" + value,
+        rb"\x02\0\x13\0SH" + value,
+        rb"\x02\0\x16\0AE" + value,
     )
+    return re.compile(b"".join(b"(?:" + one + b"|)" for one in elements), re.DOTALL)
 
 
 def read_start(cursor: Cursor) -> Start:
@@ -97,9 +102,11 @@ def read_start(cursor: Cursor) -> Start:
     syntax = None
     if found := _meta().match(data, cursor.at):
         cursor.at = found.end()
-        sop_class, syntax = (value and value[2:].strip(b" \0") for value in found.groups())
-        if sop_class == MEDIA_STORAGE_DIRECTORY:
+        sop_class, syntax = found.groups()
+        if sop_class and sop_class[2:].strip(b" \0") == MEDIA_STORAGE_DIRECTORY:
             raise Refused("dicomdir")
+        if syntax:
+            syntax = syntax[2:].strip(b" \0")
     while cursor.available(8):
         if cursor.data[cursor.at : cursor.at + 2] != b"\x02\x00":
             break

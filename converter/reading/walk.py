@@ -48,7 +48,9 @@ _HOP: Final = 4096
 _IDENTITY: Final = frozenset(_ALWAYS[1:])
 _TRIES: Final = 3
 """How often the pattern may take little of a header before the rest is walked element by element."""
-_LITTLE: Final = 768
+_ELEMENT: Final = 32
+"""Bytes of an ordinary one."""
+_LITTLE: Final = 24 * _ELEMENT
 """Bytes whose elements are walked one by one in the time that the pattern takes at least."""
 
 
@@ -132,7 +134,7 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
     wanted, last_wanted = what.wanted, what.last
     data, at = cursor.data, cursor.at
     ordered = True
-    walked = 0
+    walked = alone = 0
     while True:
         if tries and pattern is not None and at < len(data):
             taken = pattern.take(data, at, header)
@@ -166,6 +168,7 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
         if tag <= previous:
             ordered = False
         previous = tag
+        alone += 1
         if kind == SKIP:
             at += step
         elif kind == KEEP:
@@ -185,12 +188,15 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
                     at += step
                     continue
             cursor.at = at
+            begin = cursor.offset
             if kind >= PASS and nested(cursor, what, header, tag):
                 data, at = cursor.data, cursor.at
+                alone += (cursor.offset - begin) // _ELEMENT
                 continue
-            if tag in PIXELS or tag == PER_FRAME or (ordered and tag > last_wanted):
+            if (ordered and tag > last_wanted) or tag in PIXELS or tag == PER_FRAME:
                 if not header.keys() >= _IDENTITY or not whole(cursor, header, tag):
                     raise HandOver  # out of order: wanted ones may come after the last
+                known.walked(alone)
                 return
             _, vr, length = cursor.element()
             end = cursor.offset + length

@@ -1,8 +1,9 @@
-"""One reader over a list of files: prints the CPU microseconds a file, its start-up left out.
+"""One reader over a list of files: prints the CPU microseconds a file, its start-up (the first 250 that it reads) left out.
 
 Usage: headers.py READER LISTFILE ; runs in the environment of the reader.
 """
 
+import itertools
 import os
 import sys
 import time
@@ -122,7 +123,7 @@ def main():
     read = globals()[sys.argv[1]]()
     with open(sys.argv[2], encoding="utf-8") as file:
         paths = file.read().split("\n")
-    for path in paths[:50]:
+    for path in itertools.islice(itertools.cycle(paths), 250):
         read(path)
     begin = time.process_time()
     for path in paths:

@@ -29,10 +29,10 @@ Action = tuple[int, int, int]
 """Tag, length of the whole element where it is known, and one of the above."""
 
 _MEMO_SIZE: Final = 16384
-_PAYS: Final = 50, 400
-"""Elements that are walked one by one before a pattern is made, for each that is in it: first and later on.
+_PAYS: Final = 100, 400
+"""Elements that are walked one by one before a pattern is made, for each that is in it: at first, and later on.
 
-In the time that it takes to make one 150 are walked.
+In the time that making one takes, 100 to 150 are walked.
 """
 _MOST: Final = 2048
 """Elements of a pattern, each length of one for itself."""
@@ -196,7 +196,7 @@ class Pattern:
             ]
             any_way = b"|".join(head + body for head, body in ways)
             if tag not in wanted:
-                one = b"(?:" + any_way + b")()"
+                one = (b"(?:" + any_way + b")" if len(ways) > 1 else any_way) + b"()"
             elif len(ways) == 1 and wanted[tag] is None:
                 ((head, body),) = ways
                 one = head + b"(" + body + b")"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -26,6 +28,8 @@ logger = logging.getLogger("converter.listener")
 TICK = 0.05
 INGEST = 0.5
 """Seconds between batches: each is a sync that the receivers would have to wait behind."""
+NICE = 10
+"""Of the thread that takes in journals: what is in them can wait, up to a limit, and who sends waits for an answer."""
 LOOK = 5.0
 """Seconds between counts of the outbox."""
 
@@ -106,6 +110,8 @@ class Work:
 
     def write(self) -> None:
         """Take in journals as long as there is something in them."""
+        if sys.platform == "linux":  # elsewhere it would be the whole process
+            os.nice(NICE)
         ledger = Ledger(self._settings.state, patient=True, role="daemon")
         writer = Writer(ledger, self._changed, self._settings.policy.authoritative)
         next_totals = next_look = 0.0

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -292,6 +293,20 @@ def test_a_second_signal_ends_at_once(daemon, instance):
 
 
 # this machine
+
+
+def test_what_takes_in_journals_gives_way_and_nothing_else_does(daemon):
+    running = daemon()
+    pid = running.process.pid
+
+    def lower():
+        numbers = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
+        priorities = [os.getpriority(os.PRIO_PROCESS, number) for number in numbers]
+        return sum(priority > min(priorities) for priority in priorities)
+
+    running.until(lower)
+    assert lower() == 1
+    running.end()
 
 
 def test_metrics_and_health(daemon, instance):

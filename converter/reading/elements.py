@@ -262,6 +262,7 @@ def _items(*, explicit: bool) -> bytes:
     vr = b"(?:" + b"|".join(sorted(SHORT)) + b")" if explicit else b""
     # no group ends in FF, least of all that of the marks of items
     element = b".[^\xff].." + vr + length_and_value(2 if explicit else 4)
-    elements = b"(?>(?:" + element + b"(?:" + re.escape(end + begin) + b"|))*)"
+    # the engine holds a quarter of a kilobyte for each of them
+    elements = b"(?>(?:" + element + b"(?:" + re.escape(end + begin) + b"|)){0,4096})"
     items = re.escape(begin) + elements + re.escape(end)
     return b"(?:" + items + b"|)" + re.escape(b"\xfe\xff\xdd\xe0\0\0\0\0")

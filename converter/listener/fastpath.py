@@ -152,11 +152,16 @@ class FastPath:
             private.break_off(association, closed=False)
         finally:
             self._stream.stopped = bool
+            if self._seat is not None:
+                self._seat.count(small=False)
             private.resume(association)
 
     def _next(self) -> bool:
         """Bring a message to hand that is not the hub's; ``False`` when nothing comes."""
-        if self._seat is None or self._total > SMALL:
+        if self._seat is None:
+            return self._stream.begin()
+        if self._total > SMALL:
+            self._seat.count(small=False)
             return self._stream.begin()
         found = self._seat.serve(self._stopped)
         if self._unsent:

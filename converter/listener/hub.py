@@ -1,9 +1,9 @@
 """One thread for all associations that send small objects: it takes those that are there, syncs once, answers them all.
 
 A thread for each association costs two waits and several changes of the interpreter's lock for each object, which is more
-than all there is to do for it. So an association's own thread leaves its connection here between messages, and gets
-it back for whatever is not a small object that came as a whole: it goes on at the same boundary of a message, with the
-same bytes in the same buffer. Nothing in here waits but for the sync.
+than all there is to do for it. So, where there are several, an association's own thread leaves its connection here between
+messages, and gets it back for whatever is not a small object that came as a whole: it goes on at the same boundary of a
+message, with the same bytes in the same buffer. Nothing in here waits but for the sync.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from converter.listener.wire import Interruption
 
 __all__ = ["Elsewhere", "Guest", "Hub", "Pending", "Seat"]
 
+ENOUGH: Final = 2
+"""Associations that send small objects; one alone is served best by its own thread."""
 PATIENCE: Final = 0.002
 """Seconds that a sync waits at most for those who may come; never longer than the last sync took."""
 
@@ -62,7 +64,18 @@ class Guest(Protocol):
 class Seat:
     """An association's place in a hub; made once, used by its own thread."""
 
-    __slots__ = ("error", "guest", "heard", "hub", "number", "stream", "turn", "wanted", "working")
+    __slots__ = (
+        "counted",
+        "error",
+        "guest",
+        "heard",
+        "hub",
+        "number",
+        "stream",
+        "turn",
+        "wanted",
+        "working",
+    )
 
     def __init__(self, hub: Hub, guest: Guest, stream: Stream) -> None:
         self.hub = hub
@@ -76,7 +89,15 @@ class Seat:
         """Whether the hub is at a message of it, until that is answered."""
         self.wanted = False
         self.heard = 0
+        self.counted = False
+        """Whether it is among those who send small objects."""
         self.error: Exception | None = None
+
+    def count(self, *, small: bool) -> None:
+        """Say whether its association sends small objects now."""
+        if small != self.counted:
+            self.counted = small
+            self.hub.count(1 if small else -1)
 
     def leave(self, error: Exception) -> None:
         """Have the connection given back, to whom the error is raised."""
@@ -91,16 +112,18 @@ class Seat:
         Interruption
             As its own thread would have met it.
         """
-        if self.stream.buffered or self.hub.closed:
+        self.count(small=True)
+        if self.stream.buffered or not self.hub.worth:
             return self.stream.begin()
         heard = -1
         self.hub.enter(self)
         while not self.turn.acquire(timeout=SLICE):
-            if self.heard == heard or stopped():
-                if self.hub.withdraw(self):
-                    return bool(self.stream.buffered)
-                break
+            silent = self.heard == heard or stopped()
             heard = self.heard
+            if silent or not self.hub.worth:
+                if not self.hub.withdraw(self):
+                    break
+                return bool(self.stream.buffered) if silent else self.stream.begin()
         error, self.error = self.error, None
         if error is not None and not isinstance(error, Elsewhere):
             raise error
@@ -125,6 +148,7 @@ class Hub:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._patience = 0.0
+        self._small = 0
         self.closed = False
         threading.Thread(target=self._run, name="hub", daemon=True).start()
 
@@ -136,6 +160,16 @@ class Hub:
     def seat(self, guest: Guest, stream: Stream) -> Seat:
         """Make a place for an association."""
         return Seat(self, guest, stream)
+
+    def count(self, change: int) -> None:
+        """Count associations that send small objects."""
+        with self._lock:
+            self._small += change
+
+    @property
+    def worth(self) -> bool:
+        """Whether it has anything to do."""
+        return self._small >= ENOUGH and not self.closed
 
     def enter(self, seat: Seat) -> None:
         """Take a connection over."""

@@ -179,7 +179,8 @@ class Storer:
         self, connection: Connection, context: tuple[str, str], command: Command, data: DataSet
     ) -> Answer:
         """See `converter.listener.fastpath.Storing.store`."""
-        return self.keep([self.begin(connection, context, command, data)])[0]
+        pending = self.begin(connection, context, command, data)
+        return self._answer(pending, pending.name or self._append((pending.payload,)))
 
     def begin(
         self, connection: Connection, context: tuple[str, str], command: Command, data: DataSet
@@ -206,16 +207,20 @@ class Storer:
     def keep(self, several: Sequence[Pending]) -> list[Answer]:
         """Bring objects to the journal, with one sync for all, and say what to answer each."""
         payloads = [pending.payload for pending in several if not pending.name]
-        kept = self.success
-        if payloads and self.journal is not None:
+        name = self._append(payloads) if payloads else ""
+        return [self._answer(pending, pending.name or name) for pending in several]
+
+    def _append(self, payloads: Sequence[bytes]) -> str:
+        """Name of the status of objects that are to be in the journal."""
+        if self.journal is not None:
             try:
                 self.journal.append_all(payloads)
             except JournalError:
-                kept = "journal-failed"
+                return "journal-failed"
             except Exception as error:
                 logger.exception("objects could not be kept: %s", type(error).__name__)
-                kept = "internal"
-        return [self._answer(pending, pending.name or kept) for pending in several]
+                return "internal"
+        return self.success
 
     def _answer(self, pending: Pending, name: str) -> Answer:
         if name != self.success:

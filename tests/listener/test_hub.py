@@ -58,6 +58,12 @@ def disk():
     return Disk()
 
 
+@pytest.fixture(autouse=True)
+def one_is_enough(monkeypatch):
+    """For the hub, which leaves one association alone to its own thread."""
+    monkeypatch.setattr("converter.listener.hub.ENOUGH", 1)
+
+
 def senders(stack, running, count, data_set):
     """Associations that are the hub's: each has sent one object."""
     made = []
@@ -94,6 +100,34 @@ def test_those_that_come_while_a_sync_runs_share_the_next_and_none_is_answered_b
         assert len(running.kept()) == 13
         # those whose threads took them back meanwhile, for they had been silent, may have come a sync later
         assert len(disk.threads) <= 3
+
+
+def test_one_association_alone_is_served_by_its_own_thread_and_two_are_not(
+    listening, data_set, disk, monkeypatch
+):
+    monkeypatch.setattr("converter.listener.hub.ENOUGH", 2)
+    with listening(system=disk) as running, ExitStack() as stack:
+        (one,) = senders(stack, running, 1, data_set)
+        for number in range(5):
+            assert one.store(*data_set(number)).status == 0
+        assert "hub" not in disk.threads
+        (other,) = senders(stack, running, 1, data_set)
+
+        def together():
+            for sender in (one, other):
+                assert sender.store(*data_set(1)).status == 0
+            return "hub" in disk.threads
+
+        running.until(together)
+        other.release()
+
+        def alone():
+            disk.threads.clear()
+            assert one.store(*data_set(1)).status == 0
+            return "hub" not in disk.threads
+
+        running.until(alone)
+        one.release()
 
 
 def test_where_the_sync_fails_all_are_told(listening, data_set, disk, monkeypatch):

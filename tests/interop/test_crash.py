@@ -13,12 +13,14 @@ import struct
 import subprocess
 import threading
 import time
+from collections import Counter
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.reliability.figures import NIGHTLY, figure, size
-from tools.dicom_sender import CT, Rejected, Sender, command, pdu, pdv
+from tools.dicom_sender import CT, Rejected, Sender, command, pdu, pdv, store
 
 pytestmark = pytest.mark.interop
 
@@ -105,40 +107,42 @@ def test_nothing_that_was_acknowledged_is_lost_by_kills(daemon, instance, tmp_pa
     assert statistics.median(restarts) < (3 if NIGHTLY else 10)
 
 
-def test_the_sync_precedes_the_answer(daemon, instance, tmp_path):
-    running = daemon("--receivers", "1")
+@contextmanager
+def traced(running, path):
+    """Trace what the one receiver writes, syncs and sends; give a list that has it afterwards: (thread, call, descriptor)."""
     (receiver,) = children(running)
-    trace = tmp_path / "trace"
     strace = shutil.which("strace")
     assert strace, "strace is missing: apt-get install strace"
+    calls = "trace=fdatasync,fsync,pwrite64,sendto,write"
+    found = []
     with subprocess.Popen(
-        [
-            strace,
-            "-f",
-            "-e",
-            "trace=fdatasync,fsync,pwrite64,sendto,write",
-            "-o",
-            str(trace),
-            "-p",
-            receiver,
-        ],
+        [strace, "-f", "-e", calls, "-o", str(path), "-p", receiver],
         stderr=subprocess.PIPE,
         text=True,
     ) as tracing:
         assert "attached" in tracing.stderr.readline()
-        with Sender(running.port).associate() as sender:
-            for number in range(1, 11):
-                assert sender.store(*instance("1.2.3", number)).status == 0
-            sender.release()
+        yield found
         tracing.terminate()
-    calls = []
-    for line in trace.read_text().splitlines():
+    for line in path.read_text().splitlines():
+        thread = line.split()[0]
         if "pwrite64(" in line and "D2FJ" not in line:
-            calls.append("write")
+            found.append((thread, "write", ""))
         elif re.search(r"f(data)?sync\(\d+\)\s+= 0", line) or "sync resumed" in line:
-            calls.append("sync")
+            found.append((thread, "sync", ""))
         elif "sendto(" in line and r'"\4\0\0\0' in line:
-            calls.append("answer")
+            found.append((thread, "answer", re.search(r"sendto\((\d+)", line)[1]))
+
+
+def test_the_sync_precedes_the_answer(daemon, instance, tmp_path):
+    running = daemon("--receivers", "1")
+    with (
+        traced(running, tmp_path / "trace") as found,
+        Sender(running.port).associate() as sender,
+    ):
+        for number in range(1, 11):
+            assert sender.store(*instance("1.2.3", number)).status == 0
+        sender.release()
+    calls = [call for _, call, _ in found]
     assert calls.count("answer") == 10
     before: list[str] = []
     for call in calls:
@@ -147,6 +151,29 @@ def test_the_sync_precedes_the_answer(daemon, instance, tmp_path):
             assert "write" in before
             assert before[::-1].index("sync") < before[::-1].index("write")
             before = []
+    running.end()
+
+
+def test_the_sync_precedes_the_answers_where_one_does_for_several(daemon, instance, tmp_path):
+    running = daemon("--receivers", "1")
+    with traced(running, tmp_path / "trace") as found, ExitStack() as stack:
+        senders = [stack.enter_context(Sender(running.port).associate()) for _ in range(4)]
+        for number in range(1, 31):
+            for at, sender in enumerate(senders):
+                data, uid = instance(f"1.2.{at}", number)
+                sender.send(*store(1, CT, uid, data, max_pdu=sender.max_pdu or 131072))
+            assert [sender.response().status for sender in senders] == [0] * 4
+        for sender in senders:
+            sender.release()
+    assert sum(call == "answer" for _, call, _ in found) == 120
+    (shared, _), *_ = Counter(thread for thread, call, _ in found if call == "answer").most_common()
+    own = [(call, peer) for thread, call, peer in found if thread == shared]
+    assert len({peer for call, peer in own if call == "answer"}) > 1
+    latest = ""
+    for call, _ in own:
+        assert (latest, call) not in {("write", "answer"), ("write", "write")}
+        latest = call if call != "answer" else latest
+    assert [call for call, _ in own].count("sync") < [call for call, _ in own].count("answer")
     running.end()
 
 

@@ -3,6 +3,7 @@
 A sender that saturates (`benchmarks.load`) into each receiver in turn, round after round; then dcmtk's dcmsend with and
 without ``TCP_NODELAY=1``; then the memory of one large object. What a receiver does not do is written in its cell.
 Peers: dcmtk and Orthanc from the distribution (``apt-get install dcmtk orthanc``), pynetdicom from the environment.
+For a look at one figure: ``--saturated --only "ours, null commit" --only "ours, durable" --associations 10``.
 Written: ``docs/receiving.json`` and ``docs/receiving.md``, as ratios.
 """
 
@@ -302,20 +303,26 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.2, help="of each cell")
     parser.add_argument("--minutes", type=float, default=5, help="after which no round begins")
     parser.add_argument("--sends", type=int, default=2, help="rounds of dcmsend")
+    parser.add_argument(
+        "--saturated", action="store_true", help="that sender alone: no dcmsend, no large object"
+    )
     parser.add_argument("--only", action="append", choices=RECEIVERS)
     parser.add_argument("--associations", type=int, action="append", choices=ASSOCIATIONS)
     parser.add_argument("--output", type=Path, help="folder (default: docs, if all is measured)")
     options = parser.parse_args()
-    whole = not options.only and not options.associations
+    whole = not options.only and not options.associations and not options.saturated
     options.only = options.only or RECEIVERS
     options.associations = options.associations or ASSOCIATIONS
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no receiver is left behind
     begin = time.monotonic()
     results = {
         "saturated": saturate(options, begin + 60 * options.minutes),
-        "dcmsend": dcmsend(options, begin + 60 * (options.minutes + 4)),
-        "memory": memory(options),
+        "dcmsend": {},
+        "memory": {},
     }
+    if not options.saturated:
+        results["dcmsend"] = dcmsend(options, begin + 60 * (options.minutes + 4))
+        results["memory"] = memory(options)
     text = markdown(results)
     print(f"\n{text}\n{(time.monotonic() - begin) / 60:.1f} minutes")
     output = options.output or (ROOT / "docs" if whole else None)

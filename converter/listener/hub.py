@@ -8,6 +8,7 @@ message, with the same bytes in the same buffer. Nothing in here waits but for t
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import threading
@@ -19,10 +20,11 @@ from typing import Final, Protocol
 
 from converter.listener.status import Answer
 from converter.listener.stream import SLICE, Stream
-from converter.listener.wire import Interruption
+from converter.listener.wire import Interruption, ProtocolError
 
 __all__ = ["Elsewhere", "Guest", "Hub", "Pending", "Seat"]
 
+logger = logging.getLogger("converter.listener")
 ENOUGH: Final = 2
 """Associations that send small objects; one alone is served best by its own thread."""
 PATIENCE: Final = 0.002
@@ -100,7 +102,10 @@ class Seat:
             self.hub.count(1 if small else -1)
 
     def leave(self, error: Exception) -> None:
-        """Have the connection given back, to whom the error is raised."""
+        """Have the connection given back to its own thread, to which the error is raised; a fault of ours ends it."""
+        if not isinstance(error, Interruption):
+            logger.error("the hub failed: %s", type(error).__name__, exc_info=error)
+            error = ProtocolError("a fault of ours")
         self.error = error
         self.wanted = True
 
@@ -197,18 +202,27 @@ class Hub:
 
     def close(self) -> None:
         """Give all back, and end: each association is its own thread's from here on."""
-        if not self.closed:
-            self.closed = True
-            os.eventfd_write(self._wake, 1)
+        with self._lock:
+            if not self.closed:
+                self.closed = True
+                os.eventfd_write(self._wake, 1)
 
     def _run(self) -> None:
         owing: set[Seat] = set()
-        while not self.closed:
-            owing = self._round(owing)
-        with self._lock:
+        try:
+            while not self.closed:
+                owing = self._round(owing)
+        except Exception as error:
+            logger.exception("the hub failed: %s", type(error).__name__)
             for seat in list(self._seats.values()):
-                self._give_back(seat)
-            os.close(self._wake)
+                if seat.working:  # at a message that nobody is going to answer
+                    seat.leave(ProtocolError("a fault of ours"))
+        finally:
+            with self._lock:
+                self.closed = True
+                for seat in list(self._seats.values()):
+                    self._give_back(seat)
+                os.close(self._wake)
 
     def _round(self, owing: set[Seat]) -> set[Seat]:
         """Hear all who have something to say, and answer them; give those who were answered.

@@ -251,6 +251,30 @@ def test_deflated_objects_are_taken_by_their_own_thread(listening, make_dicom, d
         assert "hub" not in disk.threads
 
 
+def test_where_it_fails_nobody_waits_for_an_answer_and_own_threads_go_on(
+    listening, data_set, monkeypatch, caplog
+):
+    def broken(*_arguments):
+        raise RuntimeError("P1")
+
+    with listening() as running, ExitStack() as stack:
+        monkeypatch.setattr("converter.listener.hub.Hub._answer", broken)
+        sender = stack.enter_context(Sender(running.port).associate())
+
+        def until_it_fails():
+            while True:
+                assert sender.store(*data_set(1)).status == 0
+
+        with pytest.raises(Gone):
+            until_it_fails()
+        assert "the hub failed: RuntimeError" in caplog.messages
+        (other,) = senders(stack, running, 1, data_set)
+        for number in range(3):
+            assert other.store(*data_set(number)).status == 0
+        other.release()
+        sender.sock.close()
+
+
 def test_after_the_drain_each_association_is_answered_by_its_own_thread(listening, data_set):
     with listening() as running, ExitStack() as stack:
         (sender,) = senders(stack, running, 1, data_set)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -87,6 +88,8 @@ class Receiver:
         self._ae = AE(settings.policy.ae_title)
         self._ae.implementation_class_uid = IMPLEMENTATION
         self._ae.implementation_version_name = VERSION
+        # The supervisor counts, over all receivers; pynetdicom would stop at 10 in each.
+        self._ae.maximum_associations = sys.maxsize
         self._ae.maximum_pdu_size = settings.max_pdu
         self._ae.acse_timeout = settings.acse_timeout
         self._ae.network_timeout = settings.network_timeout

@@ -425,6 +425,17 @@ def test_over_a_limit_is_a_transient_rejection(both):
         assert rejected.value.args[0] == (2, 3, 2)
 
 
+def test_one_receiver_serves_as_many_associations_as_it_is_given(both, data_set):
+    with both() as running:
+        senders = [Sender(running.port).associate() for _ in range(40)]
+        for number, sender in enumerate(senders, 1):
+            data, uid = data_set(number)
+            assert sender.store(data, uid).status == 0
+        for sender in senders:
+            sender.release()
+        assert len(running.kept()) == 40
+
+
 def test_private_classes_only_if_told(both, data_set):
     private_class = "1.2.246.352.70.1.70"
     data, uid = data_set()

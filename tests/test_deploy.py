@@ -22,6 +22,7 @@ import yaml
 
 from converter.cli.listen import listen
 from converter.config import load
+from converter.listener.status import STATUSES
 from tests.listener.daemon_process import Daemon
 from tests.servers.processes import free_port
 from tests.servers.stub import Stub
@@ -87,6 +88,14 @@ def test_label_values_that_alerts_name_are_those_of_the_daemon(metrics):
     for metric, label, values in named:
         for value in values.split("|"):
             assert f'{metric}{{{label}="{value}"}}' in metrics
+
+
+def test_every_refusal_of_an_object_has_its_alert():
+    alerts = (DEPLOY / "prometheus-alerts.yml").read_text(encoding="utf-8")
+    named = "|".join(re.findall(r'dcm2fhir_cstore_total\{status=~"([^"]+)"\}', alerts)).split("|")
+    # a daemon that is told to end says so to its senders, and is no news
+    taken = {"success", "elements-discarded", "shutting-down"}
+    assert sorted([*named, *taken]) == sorted(STATUSES)
 
 
 @pytest.mark.interop

@@ -47,7 +47,7 @@ class DaemonDelivery:
         """See `converter.listener.publisher.Delivery.enqueue`."""
         store.outbox.enqueue(self._names, store.outbox.now(), study_uids)
 
-    def run(self, store: SqlStore, stop: Callable[[], bool]) -> None:
+    def run(self, store: SqlStore, stop: Callable[[], bool], give_up: Callable[[], bool]) -> None:
         """See `converter.listener.publisher.Delivery.run`."""
         if self._sender is not None:  # the store failed it
             self._sender.give_back()
@@ -57,7 +57,7 @@ class DaemonDelivery:
         store.outbox.reclaim()  # a daemon has its state alone: what was on its way is on nobody's
         sender = self._sender = self._destinations.sender(store, _told)
         while not stop():
-            sender.run(stop=stop)
+            sender.run(stop=stop, give_up=give_up)
             time.sleep(PAUSE)
 
 

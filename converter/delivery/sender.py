@@ -9,10 +9,8 @@ from __future__ import annotations
 import logging
 import queue
 import random
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -23,6 +21,7 @@ from converter.delivery.job import Job, search_together
 from converter.delivery.redact import Refusal
 from converter.delivery.study import deliver
 from converter.delivery.talk import Delivery
+from converter.delivery.tally import Tally, Timing
 from converter.delivery.target import STUDYWISE, Target
 from converter.errors import ConverterError
 from converter.store.outbox import Outbox, Row, Settled
@@ -62,39 +61,6 @@ class Renderer(Protocol):
         """Render; ``None`` where it cannot be rendered now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds."""
-
-    lease: float = 600.0
-    base: float = 1.0
-    cap: float = 300.0
-    probe: float = 300.0
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a sender did."""
-
-    delivered: int = 0
-    unchanged: int = 0
-    """Of those, how many stood there already as they are."""
-    attempts: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    """Studies that wait for a person, by reason code."""
-    waiting: dict[str, int] = field(default_factory=dict)
-    """Studies still due, by destination."""
-    circuits: dict[str, str] = field(default_factory=dict)
-    """Destination to why nothing can be sent there."""
-    last: dict[str, str] = field(default_factory=dict)
-    """Destination to how the latest attempt there failed."""
-
-    @property
-    def undelivered(self) -> int:
-        """Studies that are still due."""
-        return sum(self.waiting.values())
-
-
 class Sender:
     """Drains the outbox.
 
@@ -120,7 +86,7 @@ class Sender:
         targets: Sequence[Target],
         *,
         workers: int = 8,
-        timing: Timing = Timing(),
+        timing: Timing | None = None,
         clock: Clock | None = None,
         chance: Callable[[], float] = random.random,
         settled: Callable[[Row, Delivery], None] = lambda _row, _delivery: None,
@@ -129,7 +95,7 @@ class Sender:
         self.renderer = renderer
         self.targets = {target.name: target for target in targets}
         self.workers = workers
-        self.timing = timing
+        self.timing = timing or Timing()
         self.clock = clock or Clock()
         self.chance = chance
         self.told = settled
@@ -139,13 +105,19 @@ class Sender:
         self._box: queue.SimpleQueue[tuple[Row, Delivery | ConverterError]] = queue.SimpleQueue()
         self._flying: dict[str, Row] = {}
         self._renewed = 0.0
+        self._over = False
+        """Whether nothing new is to begin, for the threads that send."""
         if self.clock.scale == 1.0:
             outbox.mind(*self.clock.apart())
         for target in targets:
             target.begin(outbox, workers)
 
     def run(
-        self, *, until: float = float("inf"), stop: Callable[[], bool] = lambda: False
+        self,
+        *,
+        until: float = float("inf"),
+        stop: Callable[[], bool] = lambda: False,
+        give_up: Callable[[], bool] = lambda: False,
     ) -> Tally:
         """Send until nothing is due, or a moment has come, or it is asked to stop.
 
@@ -154,14 +126,23 @@ class Sender:
         until : float
             On the clock of the sender.
         stop : callable
+            Begin nothing new; what is on its way is waited for.
+        give_up : callable
+            Wait no longer: what is on its way may have gone through, and stays due. Nothing is sent after it.
         """
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="sender")
+        patient = True
         try:
             while True:
                 if by := self.clock.set_by():
                     until += self._set(by)
                 now = self.clock.now()
-                over = now >= until or stop()
+                over = self._over = now >= until or stop()
+                if self._flying and give_up():
+                    logger.warning("deliveries given up, to be sent again: %d", len(self._flying))
+                    patient = False
+                    self.give_back()
+                    break
                 if not over:
                     self._fill(pool, now)
                 if not self._flying:
@@ -172,7 +153,7 @@ class Sender:
                     continue
                 self._collect()
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=patient, cancel_futures=True)
         return self._finish()
 
     def _set(self, by: float) -> float:
@@ -204,7 +185,7 @@ class Sender:
         return self.tally
 
     def give_back(self) -> None:
-        """Let what is still leased be tried at once: the store failed before it took what came of it."""
+        """Let what is still leased be tried at once: nobody knows what came of it."""
         now = self.clock.now()
         rows = list(self._flying.values())
         self.outbox.settle(
@@ -247,10 +228,10 @@ class Sender:
         )
 
     def _work(self, target: Target, jobs: list[Job]) -> None:
-        if len(jobs) > 1:
+        if len(jobs) > 1 and not self._over:
             search_together(target.client, jobs)
         for number, job in enumerate(jobs):
-            if number and (target.outlet.circuit or target.failures):
+            if self._over or (number and (target.outlet.circuit or target.failures)):
                 self._box.put(
                     (job.row, Delivery("back"))
                 )  # it was seen meanwhile that nothing goes

@@ -21,7 +21,7 @@ from converter.listener.pool import Receivers
 from converter.listener.publisher import Delivery
 from converter.listener.starting import DaemonSettings, bind, serve_http, take_locks
 from converter.listener.tls import server_context
-from converter.listener.work import Work
+from converter.listener.work import Ending, Work
 from converter.pipeline import Request
 
 __all__ = ["Daemon"]
@@ -30,6 +30,7 @@ logger = logging.getLogger("converter.listener")
 RESTART = 1.0
 """Seconds between starts of a receiver that dies at once."""
 AFTER_CLOSE = 2.0
+"""Seconds after the drain time in which senders are refused, and threads may end by themselves."""
 
 
 class Daemon:
@@ -60,8 +61,10 @@ class Daemon:
         self._say = say
         self._stack = ExitStack()
         self._board = Board(settings.journal, settings.disk_reserve, settings.keep_files)
-        self._stopping = threading.Event()
-        self._work = Work(settings, request, delivery, self._board, self._stopping)
+        self._ending = Ending()
+        self._until = 0.0
+        """When the drain time is over; 0 where none began."""
+        self._work = Work(settings, request, delivery, self._board, self._ending)
         self._epoch = 0
         self._local: tuple[Any, ...] = (settings.bind, settings.port)
         self._receivers = Receivers(self._receiver, settings.policy, self._board.receiver)
@@ -92,9 +95,18 @@ class Daemon:
             wake = self._catch_signals()
             self._start(web)
             try:
-                return self._serve(listening, wake)
+                code = self._serve(listening, wake)
             finally:
                 self._receivers.kill()  # whatever they acknowledged is in their journals
+        if self._ending.over.is_set() and any(
+            not thread.daemon
+            for thread in threading.enumerate()
+            if thread is not threading.main_thread()
+        ):
+            # Python would wait for a thread that waits for a server; what it was at stays due in the store.
+            logging.shutdown()
+            os._exit(code)
+        return code
 
     # starting
 
@@ -169,12 +181,7 @@ class Daemon:
         for thread in threads:
             thread.start()
 
-        def join() -> None:
-            self._stopping.set()
-            for thread in threads:
-                thread.join()
-
-        self._stack.callback(join)
+        self._stack.callback(self._join, threads)
         host, port = self._local[:2]
         name = f"[{host}]" if ":" in host else host
         self._say(
@@ -187,6 +194,26 @@ class Daemon:
                 "storage level 0: header attributes are kept, pixel data is not; never a modality's only destination"
             )
 
+    def _join(self, threads: list[threading.Thread]) -> None:
+        """Wait for all that is at work, until the drain time is over and not much longer."""
+        ending = self._ending
+        until = self._until or time.monotonic() + self._settings.drain_timeout
+        ending.draining.set()
+        ending.stopping.set()
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        if not any(thread.is_alive() for thread in threads):
+            return
+        ending.over.set()
+        until = max(until, time.monotonic()) + AFTER_CLOSE
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        if left := [thread.name for thread in threads if thread.is_alive()]:
+            logger.warning(
+                "the drain time is over: cut off at work, to go on at the next start: %s",
+                ", ".join(left),
+            )
+
     # serving
 
     def _serve(self, listening: socket.socket, wake: socket.socket) -> int:
@@ -196,7 +223,6 @@ class Daemon:
         selector.register(wake, selectors.EVENT_READ, "wake")
         for receiver in self._receivers.running.values():
             selector.register(receiver.channel, selectors.EVENT_READ, receiver)
-        drain_until = 0.0
         closing_until = 0.0
         accepting = True
         while True:
@@ -207,20 +233,21 @@ class Daemon:
                     with suppress(BlockingIOError):
                         wake.recv(64)
                 elif not self._receivers.hear(key.data):
-                    self._lost(selector, key.data, draining=bool(drain_until))
+                    self._lost(selector, key.data, draining=bool(self._until))
             if self._broken:
                 return 70
             self._receivers.settle()
             self._look()
-            self._revive(selector, draining=bool(drain_until))
+            self._revive(selector, draining=bool(self._until))
             now = time.monotonic()
-            if self._signals and not drain_until:
+            if self._signals and not self._until:
                 selector.unregister(listening)
                 listening.close()
                 accepting = False
                 self._board.bound, self._board.draining = False, True
                 self._receivers.tell(Drain())
-                drain_until = now + self._settings.drain_timeout
+                self._until = now + self._settings.drain_timeout
+                self._ending.draining.set()
                 logger.info("draining: %s open", _counted(self._receivers.connections))
             elif accepting and self._receivers.full == (listening in _watched(selector)):
                 # At the limit the next one waits in the system's queue, which a sender takes better than a refusal.
@@ -228,10 +255,11 @@ class Daemon:
                     selector.unregister(listening)
                 else:
                     selector.register(listening, selectors.EVENT_READ, "accept")
-            if drain_until and all(r.taken for r in self._receivers.running.values()):
+            if self._until and all(r.taken for r in self._receivers.running.values()):
                 return 0
-            if drain_until and now > drain_until and not closing_until:
+            if self._until and now > self._until and not closing_until:
                 self._receivers.tell(Close())
+                self._ending.over.set()
                 closing_until = now + AFTER_CLOSE
             if closing_until and now > closing_until:
                 logger.warning(

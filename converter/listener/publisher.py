@@ -28,8 +28,8 @@ class Delivery(Protocol):
     def enqueue(self, store: SqlStore, study_uids: Sequence[str]) -> None:
         """Put studies into the outbox; in the publisher's thread."""
 
-    def run(self, store: SqlStore, stop: Callable[[], bool]) -> None:
-        """Send until asked to stop; in a thread of its own."""
+    def run(self, store: SqlStore, stop: Callable[[], bool], give_up: Callable[[], bool]) -> None:
+        """Send until asked to stop, then wait for what is on its way until it is to be given up; in a thread of its own."""
 
 
 logger = logging.getLogger("converter.listener")

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from converter.core.settle import Settler
@@ -22,7 +23,7 @@ from converter.listener.starting import DaemonSettings
 from converter.listener.writer import Writer, receiver_folders, waiting_bytes
 from converter.pipeline import Request
 
-__all__ = ["Work"]
+__all__ = ["Ending", "Work"]
 
 logger = logging.getLogger("converter.listener")
 TICK = 0.05
@@ -32,6 +33,18 @@ NICE = 10
 """Of the thread that takes in journals: what is in them can wait, up to a limit, and who sends waits for an answer."""
 LOOK = 5.0
 """Seconds between counts of the outbox."""
+
+
+class Ending:
+    """How far the end of the daemon has come."""
+
+    def __init__(self) -> None:
+        self.draining = threading.Event()
+        """No delivery begins any more."""
+        self.stopping = threading.Event()
+        """Nothing comes any more: what is there is taken in, and each thread ends."""
+        self.over = threading.Event()
+        """Nobody is waited for any more."""
 
 
 class Work:
@@ -44,8 +57,7 @@ class Work:
     delivery : Delivery, optional
     board : Board
         Told how it goes.
-    stopping : threading.Event
-        Set when the daemon ends.
+    ending : Ending
     """
 
     def __init__(
@@ -54,13 +66,14 @@ class Work:
         request: Request,
         delivery: Delivery | None,
         board: Board,
-        stopping: threading.Event,
+        ending: Ending,
     ) -> None:
         self._settings = settings
         self._request = request
         self._delivery = delivery
         self._board = board
-        self._stopping = stopping
+        self._ending = ending
+        self._stopping = ending.stopping
         self._settler = Settler(settings.quiet_period, settings.quiet_cap)
         self._settling = threading.Lock()
         self._hosts: Hosts | None = None
@@ -188,12 +201,16 @@ class Work:
         ledger = Ledger(self._settings.state, patient=True)
         store = RoundStore(self._settings.state, ledger)
         try:
-            while not self._stopping.is_set():
+            ending = self._ending
+            while not ending.draining.is_set():
                 try:
-                    self._delivery.run(store, self._stopping.is_set)
+                    self._delivery.run(store, ending.draining.is_set, ending.over.is_set)
                 except (StoreError, OSError) as error:
                     logger.error("studies cannot be delivered now: %s", _why(error))  # noqa: TRY400
-                    self._stopping.wait(1.0)
+                    ending.draining.wait(1.0)
+            with suppress(StoreError, OSError):
+                if due := ledger.waiting()[0].get("due"):
+                    logger.info("deliveries that wait for the next start: %d", due)
         finally:
             store.close()
             ledger.close()

@@ -389,6 +389,21 @@ def test_asked_to_stop_it_finishes_what_is_on_its_way(stub, box):
     assert box.sender(stub.base).run().delivered == tally.undelivered
 
 
+def test_what_is_given_up_stays_due_and_may_have_gone_through(box):
+    """A server that takes 30 s a request is not waited for, and nothing stays leased."""
+    with Stub(lambda _asked: Fault(delay=30)) as slow:
+        uids = box.fill(4, slow.base)
+        sender = box.sender(slow.base)
+        began = time.monotonic()
+        tally = sender.run(stop=lambda: bool(slow.log), give_up=lambda: bool(slow.log))
+        assert time.monotonic() - began < 10
+        assert tally.undelivered == 4
+        now = time.time()
+        rows = box.outbox.claim(slow.base, 9, now, now + 60)
+        assert sorted(row.study_uid for row in rows) == uids
+        assert all(row.uncertain for row in rows)
+
+
 def test_until_a_moment_and_no_longer(box):
     away = Stub().start()
     away.stop()

@@ -23,7 +23,7 @@ from converter.listener.stream import Stream
 from converter.listener.tls import Certificates
 from converter.listener.wire import MAX_ASSOCIATE, Interruption, plausible_request
 
-__all__ = ["Arrival", "Gate"]
+__all__ = ["Arrival", "Gate", "take_version"]
 
 MOST_HELD: Final = 32 << 20
 """Bytes of all requests that are not whole yet."""
@@ -44,6 +44,16 @@ class Arrival:
     held: bytearray = field(default_factory=bytearray)
     certificate: Mapping[str, object] | None = None
     """What it showed under TLS."""
+    version: int = 1
+    """Protocol versions that it offers, a bit each."""
+
+
+def take_version(stream: Stream) -> int:
+    """Protocol versions of the request at hand; 1 takes their place, the only number that pynetdicom takes."""
+    at = stream.at + 6
+    version = int.from_bytes(stream.data[at : at + 2], "big")
+    stream.data[at : at + 2] = b"\0\1"
+    return version
 
 
 class Gate:

@@ -27,6 +27,7 @@ __all__ = [
     "is_loopback",
     "networks",
     "refuse_exposure",
+    "unsupported",
 ]
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
@@ -71,7 +72,9 @@ class Rejection(NamedTuple):
 CALLED = Rejection(1, 1, 7, "called-aet")
 CALLING = Rejection(1, 1, 3, "calling-aet")
 FULL = Rejection(2, 3, 2, "limit")
-NO_CONTEXT: Final = "no-context"
+VERSION = Rejection(1, 2, 2, "protocol-version")
+APPLICATION = Rejection(1, 1, 2, "application-context")
+_DICOM_APPLICATION: Final = "1.2.840.10008.3.1.1.1"
 
 
 class Context(NamedTuple):
@@ -139,6 +142,13 @@ class Policy(msgspec.Struct, frozen=True):
     def authoritative(self, name: str) -> bool:
         """Whether the PatientID of a peer is believed over others."""
         return any(peer.authoritative for peer in self.peers if peer.name == name)
+
+
+def unsupported(version: int, application: str) -> Rejection | None:
+    """Say whether a request is for another protocol: version 1 is bit 0, whatever the others say (PS3.8 Table 9-11)."""
+    if not version & 1:
+        return VERSION
+    return APPLICATION if application != _DICOM_APPLICATION else None
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:

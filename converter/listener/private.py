@@ -1,4 +1,4 @@
-"""The only module that touches names of pynetdicom which it does not document.
+"""The only module, with `converter.listener.hardened`, that touches names of pynetdicom which it does not document.
 
 pynetdicom is pinned below its next minor version. `missing` is asked at start: without the names of the fast path the
 daemon runs on the stock path, with a warning; what hardens the stock path needs only documented names and those
@@ -12,26 +12,26 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 from pynetdicom import AE, _config, evt
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE, A_P_ABORT
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import register_uid, uid_to_service_class
-from pynetdicom.transport import AddressInformation, AssociationSocket
+from pynetdicom.transport import AddressInformation
 
 from converter.errors import ConfigurationError
+from converter.listener.hardened import HardenedSocket
 from converter.listener.policy import VERIFICATION, Context
 from converter.listener.stream import Stream
-from converter.listener.wire import MAX_ASSOCIATE, P_DATA
 
 __all__ = [
-    "HardenedSocket",
     "Names",
+    "abort",
     "accepted",
     "associate",
     "break_off",
@@ -44,6 +44,7 @@ __all__ = [
     "requested",
     "resume",
     "support",
+    "well_formed",
 ]
 
 logger = logging.getLogger("converter.listener")
@@ -57,7 +58,9 @@ NEEDED: Final = (
     "_server",
     "_kill",
     "acse.send_reject",
+    "acse.send_abort",
     "kill",
+    "_serve_request",
 )
 FAST: Final = (
     "dul._read_pdu_data",
@@ -71,8 +74,10 @@ FAST: Final = (
 )
 PATIENCE: Final = 0.5
 """Seconds that the association's own thread gets to park."""
-LINGER: Final = 1.0
-"""Seconds that a peer gets to close the connection after a rejection or an abort."""
+ABORT: Final = bytes((7, 0, 0, 0, 0, 4, 0, 0, 2, 0))
+"""A-ABORT by the service provider, reason not specified."""
+UNRECOGNIZED: Final = 0x0211
+"""Unrecognized operation (PS3.7 section C.5.24)."""
 MAX_PRIVATE: Final = 1024
 """Private SOP classes that are registered in one process: a peer may propose any."""
 
@@ -120,80 +125,6 @@ def quiet_library() -> None:
         library.setLevel(logging.CRITICAL + 1)
 
 
-class HardenedSocket(AssociationSocket):
-    """A connection with a deadline for each PDU, and caps of PDU and message."""
-
-    def __init__(
-        self, assoc: Any, stream: Stream, *, pdu_timeout: float, max_pdu: int, max_message: int
-    ) -> None:
-        super().__init__(assoc, client_socket=stream.sock)
-        self.stream = stream
-        self._pdu_timeout = pdu_timeout
-        self._max_pdu = max_pdu
-        self._max_message = max_message
-        self._message = 0
-        self._type = 0
-        self._deadline = 0.0
-        self._closing = threading.Lock()
-        self._ending: tuple[float, int] | None = None
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to read; by ``poll``, which knows no limit of descriptors."""
-        if self.socket is None or not self._is_connected:
-            return False
-        if self.assoc.dul.state_machine.current_state == "Sta13" and self._gone_on_long_enough():
-            return False  # pynetdicom closes the connection
-        try:
-            return self.stream.ready()
-        except (OSError, ValueError):
-            self.event_queue.put("Evt17")
-            return False
-
-    def _gone_on_long_enough(self) -> bool:
-        """Whether a peer that was told to go had its time: what it sends is read on, or it might miss the answer."""
-        now = time.monotonic()
-        if not self._ending:
-            self._ending = now + LINGER, self.stream.received + MAX_ASSOCIATE
-        return now > self._ending[0] or self.stream.received > self._ending[1]
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read part of a PDU: its header, then the rest.
-
-        Raises
-        ------
-        OSError
-            The peer has gone, is too slow, or sends more than it may: pynetdicom closes the connection.
-        """
-        now = time.monotonic()
-        if nr_bytes == 6:
-            self._deadline = now + self._pdu_timeout
-        elif self._type == P_DATA:
-            if self.assoc.dimse.message is None:
-                self._message = 0
-            self._message += nr_bytes
-            if nr_bytes > self._max_pdu or self._message > self._max_message:
-                raise OSError("more than may be sent")
-        elif nr_bytes > MAX_ASSOCIATE:
-            raise OSError("more than may be sent")
-        self.stream.need(nr_bytes, self._deadline or now + self._pdu_timeout)
-        data = bytearray(self.stream.take(nr_bytes))
-        if nr_bytes == 6:
-            self._type = data[0]
-        return data
-
-    def send(self, bytestream: bytes) -> None:
-        """Send, with a deadline."""
-        try:
-            self.stream.send(bytestream, time.monotonic() + self._pdu_timeout)
-        except OSError:
-            self.event_queue.put("Evt17")
-
-    def _shutdown_socket(self) -> None:
-        with self._closing, suppress(OSError):
-            self.stream.close()
-
-
 def associate(
     ae: AE,
     stream: Stream,
@@ -201,6 +132,7 @@ def associate(
     remote: tuple[Any, ...],
     handlers: Iterable[tuple[Any, Callable[..., Any]]],
     *,
+    broken: Callable[[Exception], None],
     ended: Callable[[], None],
     pdu_timeout: float,
     max_message: int,
@@ -225,28 +157,58 @@ def associate(
     association.requestor.address_info = AddressInformation.from_tuple(remote)
     for event, handler in handlers:
         association.bind(event, handler)
-    run, read = association.run, association.dul.run
+    run, read, serve = association.run, association.dul.run, association._serve_request  # noqa: SLF001
 
     def running() -> None:
         try:
             run()
+        except Exception as error:  # noqa: BLE001  what a peer proposes when pynetdicom has no rule for it
+            broken(error)
+            abort(association)
         finally:
+            association.kill()  # whoever aborts from another thread may not have come so far
+            stream.close()
             ended()
+
+    def serving(message: Any, context_id: int) -> None:
+        _serve(association, serve, message, context_id)
 
     def reading() -> None:
         try:
             read()
         except Exception as error:  # noqa: BLE001  what a peer sends when there may have no rule (PS3.8 Table 9-10)
-            logger.info("an association broke off: %s", type(error).__name__)
+            broken(error)
             if association.dul.socket is not None:
+                association.dul.socket.send(ABORT)
                 association.dul.socket.close()
         finally:
             # Whoever waits for a request that cannot be decoded would wait until its time is over.
             association.dul.to_user_queue.put(A_P_ABORT())
 
     association.run = running  # type: ignore[method-assign]
+    association._serve_request = serving  # type: ignore[assignment,method-assign]  # noqa: SLF001
     association.dul.run = reading  # type: ignore[method-assign]
     return association
+
+
+def _serve(
+    association: Association,
+    serve: Callable[[Any, int], None],
+    message: Any,
+    context_id: int,
+) -> None:
+    """Serve what we offer; of the rest pynetdicom lets some go unanswered, or answers with a C-STORE-RSP."""
+    if isinstance(message, C_STORE | C_ECHO) and message.is_valid_request:
+        serve(message, context_id)
+    elif message.MessageIDBeingRespondedTo is None and not isinstance(message, C_STORE | C_ECHO):
+        answer = type(message)()
+        answer.MessageIDBeingRespondedTo = message.MessageID
+        answer.Status = UNRECOGNIZED
+        association.dimse.send_msg(answer, context_id)
+    elif not isinstance(
+        message, C_CANCEL
+    ):  # a response to nothing, or a request without what it needs
+        abort(association)
 
 
 def requested(association: Association) -> bool:
@@ -255,6 +217,21 @@ def requested(association: Association) -> bool:
         return True
     association.is_aborted = True
     return False
+
+
+def well_formed(association: Association) -> bool:
+    """Whether a request has what pynetdicom takes for granted (PS3.8 sections 9.3.2 and D.1.1)."""
+    request = association.requestor.primitive
+    assert request is not None
+    contexts = request.presentation_context_definition_list
+    return bool(
+        association.requestor.maximum_length is not None
+        and len({context.context_id for context in contexts}) == len(contexts)
+        and all(
+            context.abstract_syntax and context.transfer_syntax and all(context.transfer_syntax)
+            for context in contexts
+        )
+    )
 
 
 def proposals(association: Association) -> list[tuple[str, list[str]]]:
@@ -303,6 +280,13 @@ def reject(association: Association, result: int, source: int, diagnostic: int) 
     """Reject an association that was requested; from within ``EVT_REQUESTED``."""
     association.acse.send_reject(result, source, diagnostic)
     evt.trigger(association, evt.EVT_REJECTED, {})
+    association.kill()
+
+
+def abort(association: Association) -> None:
+    """Abort, and see to it that the thread that reads ends; from the association's own thread."""
+    association.acse.send_abort(0x02)
+    evt.trigger(association, evt.EVT_ABORTED, {})
     association.kill()
 
 

@@ -19,12 +19,19 @@ from converter.listener.control import ReceiverSettings, State, unflat
 from converter.listener.dataset import DataSet
 from converter.listener.fastpath import Bounds, FastPath
 from converter.listener.files import IMPLEMENTATION, VERSION, Incoming
-from converter.listener.gate import Arrival, Gate
+from converter.listener.gate import Arrival, Gate, take_version
 from converter.listener.hub import Hub, Pending
 from converter.listener.journal import Journal
 from converter.listener.keeping import Keeper
 from converter.listener.origins import TagSet
-from converter.listener.policy import FULL, VERIFICATION, Rejection, acceptable, certificate_names
+from converter.listener.policy import (
+    FULL,
+    VERIFICATION,
+    Rejection,
+    acceptable,
+    certificate_names,
+    unsupported,
+)
 from converter.listener.status import Answer
 from converter.listener.storing import Connection, Guard, Storer, Whole
 from converter.listener.stream import Stream
@@ -121,6 +128,7 @@ class Receiver:
 
     def _admit(self, arrival: Arrival, stream: Stream) -> None:
         connection = Connection(arrival.number, str(arrival.remote[0]))
+        arrival.version = take_version(stream)
 
         def requested(event: evt.Event) -> None:
             self._requested(event, arrival, connection)
@@ -139,6 +147,15 @@ class Receiver:
         def ended() -> None:
             self._end(arrival.number)
 
+        def broken(error: Exception) -> None:
+            if connection.established:
+                self._count("dropped.broken-off")
+            elif association.requestor.primitive is not None:  # else `_requested` counts it
+                self._count("dropped.malformed-request")
+            logger.warning(
+                "an association with %s broke off: %s", connection.address, type(error).__name__
+            )
+
         association = private.associate(
             self._ae,
             stream,
@@ -150,6 +167,7 @@ class Receiver:
                 (evt.EVT_C_STORE, stored),
                 (evt.EVT_C_ECHO, echoed),
             ],
+            broken=broken,
             ended=ended,
             pdu_timeout=self._settings.pdu_timeout,
             max_message=self._settings.max_message,
@@ -180,6 +198,10 @@ class Receiver:
         if not private.requested(association):
             self._count("dropped.malformed-request")
             return
+        if not private.well_formed(association):
+            self._count("dropped.malformed-request")
+            private.abort(association)
+            return
         request = association.requestor.primitive
         policy = self._settings.policy
         rejection: Rejection | None
@@ -188,7 +210,7 @@ class Receiver:
             shown = certificate_names(arrival.certificate)
             sender = (connection.calling, connection.address, shown)
             connection.peer = policy.peer(*sender)
-            rejection = (
+            rejection = unsupported(arrival.version, str(request.application_context_name)) or (
                 FULL if arrival.over else policy.rejects(str(request.called_ae_title), *sender)
             )
             if rejection is None:

@@ -102,9 +102,7 @@ def plausible_request(head: bytes | bytearray) -> bool | None:
         return False
     if len(head) < 6 + FIXED:
         return None
-    version = int.from_bytes(head[6:8], "big")
-    titles = head[10:42]
-    return bool(version & 1) and all(byte >= 0x20 or byte == 0 for byte in titles)
+    return all(byte >= 0x20 or byte == 0 for byte in head[10:42])
 
 
 def whole_store(data: bytes | bytearray, at: int, end: int, most: int) -> bool | None:

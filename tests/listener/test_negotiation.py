@@ -1,0 +1,177 @@
+"""What a peer proposes that it may not, and asks that we do not do: each gets an answer and an end, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import struct
+import threading
+
+import pytest
+
+from tools.dicom_sender import (
+    CT,
+    EXPLICIT,
+    IMPLICIT,
+    VERIFICATION,
+    Gone,
+    Rejected,
+    Sender,
+    command,
+    element,
+    pdu,
+    pdv,
+)
+
+APPLICATION = b"1.2.840.10008.3.1.1.1"
+MAXIMUM = struct.pack(">BBHI", 0x51, 0, 4, 131072)
+ONE = ((1, CT, (EXPLICIT,)),)
+
+
+def item(kind, body):
+    return struct.pack(">BBH", kind, 0, len(body)) + body
+
+
+def request(contexts=ONE, *, version=1, application=APPLICATION, user=MAXIMUM, more=b""):
+    """An A-ASSOCIATE-RQ; `None` leaves out what it stands for."""
+    body = struct.pack(">HH16s16s32x", version, 0, b"DCM2FHIR".ljust(16), b"ODD".ljust(16))
+    if application is not None:
+        body += item(0x10, application)
+    for number, abstract, syntaxes in contexts:
+        inner = b"" if abstract is None else item(0x30, abstract.encode())
+        inner += b"".join(item(0x40, syntax.encode()) for syntax in syntaxes)
+        body += item(0x20, bytes([number, 0, 0, 0]) + inner)
+    body += more
+    if user is not None:
+        body += item(0x50, user + item(0x52, b"2.999.1"))
+    return struct.pack(">BBI", 1, 0, len(body)) + body
+
+
+@pytest.fixture(autouse=True)
+def no_thread_dies(monkeypatch):
+    """A thread that ends with an exception says so on stderr, and may leave its connection behind."""
+    died = []
+    monkeypatch.setattr(threading, "excepthook", died.append)
+    yield
+    assert not died
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        request([(1, CT, ())]),
+        request([(1, "1.2.3", ())]),
+        request([(1, CT, ("",))]),
+        request([(1, "", (EXPLICIT,))]),
+        request([(1, None, (EXPLICIT,))]),
+        request([(2, CT, (EXPLICIT,))]),
+        request([(0, CT, (EXPLICIT,))]),
+        request([(1, CT, (EXPLICIT,)), (1, VERIFICATION, (IMPLICIT,))]),
+        request([(1, "1.2." + "3" * 300, (EXPLICIT,))]),
+        request(application=b"\xff\xfe\x80"),
+        request(user=None),
+        request(user=b""),
+        request(user=item(0x51, b"")),
+        request(user=MAXIMUM + item(0x58, b"\x09\1\0\4user\0\0")),
+        request(user=MAXIMUM + item(0x54, b"\0\4" + b"1.2\0" + b"\7\7")),
+        request(user=MAXIMUM + item(0x53, b"\0")),
+        request(user=MAXIMUM + item(0x55, b"x" * 400)),
+        request(user=MAXIMUM + item(0x77, b"x" * 60000)),
+        request(more=b"\x20\0\xff\xff"),
+    ],
+)
+def test_a_request_that_is_malformed_is_aborted_and_leaves_nothing(both, data_set, bad):
+    data, uid = data_set()
+    with both() as running:
+        before = threading.active_count()
+        with Sender(running.port) as sender:
+            sender.send(bad)
+            assert sender.pdu()[0] == 7
+            with pytest.raises(Gone):  # and the connection is closed without our doing
+                sender.read(1)
+            running.until(lambda: not running.receiver.connections)
+            running.until(lambda: threading.active_count() <= before)
+        assert running.counts()["dropped.malformed-request"] == 1
+        with Sender(running.port).associate() as sender:
+            assert sender.store(data, uid).status == 0
+            sender.release()
+
+
+def test_an_exception_in_negotiation_ends_with_an_abort(both, monkeypatch):
+    def broken(*_arguments):
+        raise IndexError("P1")
+
+    monkeypatch.setattr("pynetdicom.acse.negotiate_as_acceptor", broken)
+    with both() as running:
+        before = threading.active_count()
+        with Sender(running.port) as sender:
+            sender.send(request())
+            assert sender.pdu()[0] == 7
+            with pytest.raises(Gone):
+                sender.read(1)
+            running.until(lambda: not running.receiver.connections)
+            running.until(lambda: threading.active_count() <= before)
+        assert running.counts()["dropped.malformed-request"] == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected", "reason"),
+    [
+        (request(application=b"1.2.3"), (1, 1, 2), "application-context"),
+        (request(application=None), (1, 1, 2), "application-context"),
+        (request(version=0), (1, 2, 2), "protocol-version"),
+        (request(version=2), (1, 2, 2), "protocol-version"),
+    ],
+)
+def test_another_protocol_is_rejected(both, asked, expected, reason):
+    with both() as running:
+        with Sender(running.port) as sender:
+            sender.send(asked)
+            with pytest.raises(Rejected) as rejected:
+                sender.answered()
+        assert rejected.value.args[0] == expected
+        running.until(lambda: running.counts()[f"rejected.{reason}"] == 1)
+
+
+def test_of_the_versions_offered_only_the_first_counts(both):
+    with both() as running, Sender(running.port) as sender:
+        sender.send(request(version=3))
+        assert sender.answered().accepted == {1: EXPLICIT}
+        sender.release()
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.3])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        command(0x0110, data_set=False) + element(0x0003, CT.encode()),
+        command(0x0020, data_set=False, sop_class=CT),
+    ],
+    ids=["n-get", "c-find"],
+)
+def test_an_operation_that_is_not_ours_is_answered(both, data_set, asked, pause):
+    data, uid = data_set()
+    with both() as running, Sender(running.port).associate() as sender:
+        threading.Event().wait(pause)
+        sender.send(pdu(pdv(1, asked, is_command=True)))
+        assert sender.response().status == 0x0211
+        assert sender.store(data, uid).status == 0
+        sender.release()
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        command(0x8001, data_set=False, sop_class=CT, sop_instance="1.2.3.4")
+        + element(0x0120, b"\1\0")
+        + element(0x0900, b"\0\0"),
+        command(0x8001, data_set=False, sop_class=CT, sop_instance="1.2.3.4"),
+        command(0x7777, data_set=False, sop_class=CT),
+        command(0x0110, data_set=False, sop_class=CT, sop_instance="CANARY^N"),
+    ],
+    ids=["response", "response to nothing", "no operation", "n-get that cannot be read"],
+)
+def test_a_stray_response_and_what_is_no_request_are_the_end(both, stray):
+    with both() as running:
+        with Sender(running.port).associate() as sender:
+            sender.send(pdu(pdv(1, stray, is_command=True)))
+            assert sender.pdu()[0] == 7
+        running.until(lambda: not running.receiver.connections)

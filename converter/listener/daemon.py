@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from converter.errors import StoreError
 from converter.listener.board import Board
 from converter.listener.control import Close, Drain, ReceiverSettings, flat
+from converter.listener.notes import Notes, quiet_warnings
 from converter.listener.policy import refuse_exposure
 from converter.listener.pool import Receivers
 from converter.listener.publisher import Delivery
@@ -87,6 +89,8 @@ class Daemon:
         if settings.tls_cert:
             server_context(settings.tls_cert, settings.tls_key, settings.tls_ca)
         with self._stack:
+            self._stack.enter_context(warnings.catch_warnings())
+            quiet_warnings(Notes())
             take_locks(settings, self._stack)
             listening = bind(settings, self._stack)
             self._local = listening.getsockname()

@@ -64,7 +64,7 @@ class Gate:
     admit : callable
         Takes an `Arrival` and its `Stream`, with the whole request at hand.
     dropped : callable
-        Takes the number of a connection that never asked, and why.
+        Takes a connection that never asked, and why.
     timeout : float
         Seconds that a peer has for its request (and for the handshake).
     tls : Certificates, optional
@@ -75,7 +75,7 @@ class Gate:
     def __init__(
         self,
         admit: Callable[[Arrival, Stream], None],
-        dropped: Callable[[int, str], None],
+        dropped: Callable[[Arrival, str], None],
         *,
         timeout: float,
         tls: Certificates | None = None,
@@ -159,7 +159,7 @@ class Gate:
         with suppress(OSError):
             arrival.sock.close()
         self.counts[reason] += 1
-        self._dropped(arrival.number, reason)
+        self._dropped(arrival, reason)
 
     def _look(self, arrival: Arrival) -> None:
         if arrival.number not in self._waiting:

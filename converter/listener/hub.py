@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from converter.listener.status import Answer
 from converter.listener.stream import SLICE, Stream
@@ -45,6 +45,9 @@ class Pending:
     payload: bytes = b""
     discard: Callable[[], None] | None = None
     """Drops what was put elsewhere, where it does not become a success."""
+    sender: Any = None
+    sop_instance: bytes = b""
+    """Both for the log."""
 
 
 class Guest(Protocol):

@@ -28,6 +28,7 @@ from converter.listener.control import (
     receive,
     send,
 )
+from converter.listener.notes import Notes
 from converter.listener.policy import Policy
 
 __all__ = ["ReceiverProcess", "Receivers"]
@@ -84,6 +85,7 @@ class Receivers:
         self._waiting: list[Waiting] = []
         self.running: dict[int, ReceiverProcess] = {}
         self.counts: Counter[str] = Counter()
+        self._notes = Notes()
 
     def start(self, index: int) -> ReceiverProcess:
         """Start one."""
@@ -163,6 +165,7 @@ class Receivers:
         remote = (address, *remote[1:])
         if not self._policy.admits(address):
             self.counts["dropped.address"] += 1
+            self._notes.note("connection closed, its address may not send", address)
             sock.close()
             return
         self._waiting.append(Waiting(sock, remote, time.monotonic() + PATIENCE))
@@ -170,6 +173,7 @@ class Receivers:
 
     def settle(self) -> None:
         """Pass on what waits: where there is room, and what waited long enough for its refusal."""
+        self._notes.settle()
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             over = self._over(str(one.remote[0]))

@@ -24,6 +24,7 @@ from converter.listener.control import (
     send,
 )
 from converter.listener.journal import Journal
+from converter.listener.notes import Notes, quiet_warnings
 from converter.listener.receiver import Receiver
 from converter.listener.tls import Certificates
 
@@ -61,6 +62,7 @@ def main(descriptor: int) -> None:
     ours.handlers[:] = [_Sending(channel)]
     ours.propagate = False
     ours.setLevel(logging.INFO)
+    _silence_libraries()
     journal = Journal(Path(settings.journal), settings.epoch, segment_size=settings.segment_size)
     tls = (
         Certificates(settings.tls_cert, settings.tls_key, settings.tls_ca)
@@ -80,6 +82,16 @@ def main(descriptor: int) -> None:
     finally:
         # Not by returning: threads of associations would keep the process, and with it the journal's lock.
         os._exit(1)  # what is acknowledged is in the journal
+
+
+def _silence_libraries() -> None:
+    """What goes to stderr by itself would stand there with its values: warnings, and how a thread ended."""
+    quiet_warnings(Notes())
+    threading.excepthook = _thread_ended
+
+
+def _thread_ended(arguments: threading.ExceptHookArgs) -> None:
+    logging.getLogger("converter.listener").error("a thread ended: %s", arguments.exc_type.__name__)
 
 
 def _obey(channel: socket.socket, receiver: Receiver, draining: threading.Event) -> None:

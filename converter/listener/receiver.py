@@ -23,6 +23,7 @@ from converter.listener.gate import Arrival, Gate, take_version
 from converter.listener.hub import Hub, Pending
 from converter.listener.journal import Journal
 from converter.listener.keeping import Keeper
+from converter.listener.notes import Notes
 from converter.listener.origins import TagSet
 from converter.listener.policy import (
     FULL,
@@ -89,7 +90,10 @@ class Receiver:
         if root or settings.keep_headers:
             files = Incoming(root, Path(settings.journal)) if root else None
             keeper = Keeper(files, guard.refuses, headers=settings.keep_headers)
-        self._storer = Storer(journal, wanted, guard, settings.success, tags.version, keeper)
+        self._notes = Notes()
+        self._storer = Storer(
+            journal, wanted, guard, settings.success, tags.version, keeper, self._notes
+        )
         # A whole object is a file and a sync of its own, for which others should not wait.
         self._hub = Hub(self._storer.keep) if self._fast and not root and Hub.possible() else None
         self._ae = AE(settings.policy.ae_title)
@@ -121,10 +125,13 @@ class Receiver:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._gate.add(Arrival(sock, number, remote, over))
 
-    def _dropped(self, number: int, reason: str) -> None:
+    def _dropped(self, arrival: Arrival, reason: str) -> None:
         with self._lock:
             self._counts[f"dropped.{reason}"] += 1
-            self._ended.append(number)
+            self._ended.append(arrival.number)
+        if reason not in {"probe", "shutting-down"}:  # health checks are ordinary
+            level = logging.WARNING if reason == "tls" else logging.INFO
+            self._notes.note(f"connection dropped, {reason}", str(arrival.remote[0]), level=level)
 
     def _admit(self, arrival: Arrival, stream: Stream) -> None:
         connection = Connection(arrival.number, str(arrival.remote[0]))
@@ -152,8 +159,10 @@ class Receiver:
                 self._count("dropped.broken-off")
             elif association.requestor.primitive is not None:  # else `_requested` counts it
                 self._count("dropped.malformed-request")
-            logger.warning(
-                "an association with %s broke off: %s", connection.address, type(error).__name__
+            self._notes.note(
+                f"association broke off, {type(error).__name__}",
+                connection.address,
+                connection.calling,
             )
 
         association = private.associate(
@@ -200,6 +209,7 @@ class Receiver:
             return
         if not private.well_formed(association):
             self._count("dropped.malformed-request")
+            self._notes.note("association aborted, malformed-request", connection.address)
             private.abort(association)
             return
         request = association.requestor.primitive
@@ -223,6 +233,9 @@ class Receiver:
             rejection = Rejection(2, 1, 1, "internal")
         if rejection is not None:
             self._count(f"rejected.{rejection.reason}")
+            self._notes.note(
+                f"association rejected, {rejection.reason}", connection.address, connection.calling
+            )
             private.reject(association, *rejection[:3])
 
     def _stored(self, event: evt.Event, connection: Connection) -> Dataset:
@@ -247,6 +260,7 @@ class Receiver:
 
     def state(self) -> State:
         """How it is; connections that ended are told once."""
+        self._notes.settle()
         with self._lock:
             ended, self._ended = self._ended, []
             held = list(self._open.values())

@@ -18,6 +18,7 @@ from converter.listener.dataset import SMALL, DataSet, preamble
 from converter.listener.hub import Pending
 from converter.listener.journal import MAX_RECORD, Journal, JournalError
 from converter.listener.keeping import Keeper, Keeping
+from converter.listener.notes import Notes
 from converter.listener.record import Received, pack_received
 from converter.listener.status import STATUSES, Answer, of_reason
 from converter.listener.wire import Command, Interruption
@@ -171,6 +172,7 @@ class Storer:
     """Name of `wanted`."""
     keeper: Keeper | None = None
     """Keeps more than the wanted attributes."""
+    notes: Notes = field(default_factory=Notes)
     statuses: Counter[str] = field(default_factory=Counter)
     durations: Counter[str] = field(default_factory=Counter)
     """Objects by place among `DURATIONS`, and all their microseconds (``us``)."""
@@ -192,7 +194,7 @@ class Storer:
         Interruption
             From the data set.
         """
-        pending = Pending(time.perf_counter())
+        pending = Pending(time.perf_counter(), sender=connection, sop_instance=command.sop_instance)
         try:
             self._begin(connection, context, command, data, pending)
         except Interruption:
@@ -225,11 +227,21 @@ class Storer:
     def _answer(self, pending: Pending, name: str) -> Answer:
         if name != self.success:
             _discard(pending)
+            self._refused(pending, name)
         took = time.perf_counter() - pending.began
         self.durations[str(bisect_left(DURATIONS, took))] += 1
         self.durations["us"] += int(took * 1e6)
         self.statuses[name] += 1
         return STATUSES[name]
+
+    def _refused(self, pending: Pending, name: str) -> None:
+        sender = pending.sender
+        self.notes.note(
+            f"object refused with 0x{STATUSES[name].code:04X}, {name}",
+            sender.address if sender else "",
+            sender.calling if sender else "",
+            sop_instance=pending.sop_instance,
+        )
 
     def _begin(
         self,

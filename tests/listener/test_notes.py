@@ -1,0 +1,178 @@
+"""What an operator finds in the log of peers that are refused, and what does not get there."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import warnings
+
+import pytest
+
+from converter.listener import notes
+from converter.listener.notes import Notes, quiet_warnings
+from converter.listener.policy import Policy
+from tools.dicom_sender import (
+    CT,
+    EXPLICIT,
+    IMPLICIT,
+    VERIFICATION,
+    Gone,
+    Rejected,
+    Sender,
+    command,
+    pdu,
+    pdv,
+)
+
+CANARY = "CANARY^X"
+
+
+@pytest.fixture
+def lines(caplog):
+    caplog.set_level(logging.INFO, logger="converter.listener")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_the_first_of_a_kind_is_told_at_once_and_the_others_once_a_minute(lines):
+    clock = Clock()
+    told = Notes(clock)
+    for _ in range(1000):
+        told.note("refused", "10.1.2.3", "CT1")
+        told.settle()
+    told.note("refused", "10.1.2.4", "CT1")
+    assert lines() == [
+        "refused: 10.1.2.3, AE title 'CT1'",
+        "refused: 10.1.2.4, AE title 'CT1'",
+    ]
+    clock.now = notes.INTERVAL
+    told.settle()
+    told.settle()
+    assert lines()[2:] == ["refused: 10.1.2.3, AE title 'CT1', 999 more within 60 s"]
+    told.note("refused", "10.1.2.4", "CT1")  # of which there was no other: told anew
+    assert lines()[3:] == ["refused: 10.1.2.4, AE title 'CT1'"]
+
+
+def test_a_scanner_of_many_names_writes_few_lines(lines):
+    clock = Clock()
+    told = Notes(clock)
+    for number in range(5000):
+        told.note("rejected", f"10.1.{number // 250}.{number % 250}", f"T{number}")
+    assert len(lines()) == notes.MOST + 1
+    clock.now = notes.INTERVAL
+    told.settle()
+    assert f"{5000 - notes.MOST - 1} more" in lines()[-1]
+
+
+def test_a_title_is_hostile_text(lines):
+    Notes().note("rejected", "10.1.2.3", "a'\n\x1b[31m\xff\\" + "x" * 100)
+    assert lines() == ["rejected: 10.1.2.3, AE title 'a???[31m??xxxxxx'"]
+
+
+def test_only_what_is_a_uid_is_logged_as_one(lines):
+    told = Notes()
+    told.note("refused", "a", sop_instance=b"1.2.3.4\0")
+    told.note("refused", "b", sop_instance=CANARY.encode())
+    assert lines() == ["refused: a, SOP instance 1.2.3.4", "refused: b"]
+
+
+def test_a_warning_of_a_library_is_told_without_its_words(lines, capfd):
+    with warnings.catch_warnings():
+        quiet_warnings(Notes())
+        warnings.warn(f"Invalid value for VR UI: {CANARY!r}", stacklevel=1)
+    (line,) = lines()
+    assert line.startswith("UserWarning of a library: listener/test_notes.py:")
+    assert CANARY not in line + "".join(capfd.readouterr())
+
+
+def test_rejections_are_logged(both, lines):
+    policy = Policy(require_called=True, calling=("TESTER",))
+    with both(policy=policy) as running:
+        for called, calling in [("OTHER", "TESTER"), ("DCM2FHIR", "STRANGER")] * 5:
+            with Sender(running.port) as sender, pytest.raises(Rejected):
+                sender.associate(called=called, calling=calling)
+        running.over = True
+        with Sender(running.port) as sender, pytest.raises(Rejected):
+            sender.associate()
+    assert sorted(line for line in lines() if "rejected" in line) == [
+        "association rejected, called-aet: 127.0.0.1, AE title 'TESTER'",
+        "association rejected, calling-aet: 127.0.0.1, AE title 'STRANGER'",
+        "association rejected, limit: 127.0.0.1, AE title 'TESTER'",
+    ]
+
+
+def test_refused_objects_are_logged_with_their_sender(both, data_set, lines):
+    data, uid = data_set()
+    with both() as running, Sender(running.port).associate() as sender:
+        for _ in range(3):
+            assert sender.store(data[:60], uid).status == 0xC001
+        assert sender.store(data, uid).status == 0
+        sender.release()
+    with both(disk_reserve=1 << 60) as running, Sender(running.port).associate() as sender:
+        assert sender.store(data, uid).status == 0xA700
+        sender.release()
+    assert [line for line in lines() if "object" in line] == [
+        f"object refused with 0xC001, truncated: 127.0.0.1, AE title 'TESTER', SOP instance {uid}",
+        f"object refused with 0xA700, disk-reserve: 127.0.0.1, AE title 'TESTER', SOP instance {uid}",
+    ]
+
+
+def test_a_disk_of_whole_objects_that_is_full_is_logged(
+    both, data_set, lines, tmp_path, monkeypatch
+):
+    data, uid = data_set()
+
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "files").mkdir()
+    with (
+        both(keep_files=str(tmp_path / "files")) as running,
+        Sender(running.port).associate() as sender,
+    ):
+        monkeypatch.setattr(os, "fsync", full)
+        assert sender.store(data, uid).status == 0xA700
+        monkeypatch.undo()
+        sender.release()
+    assert any(line.startswith("object refused with 0xA700, file-failed: 127") for line in lines())
+
+
+def test_a_malformed_request_is_logged(both, lines):
+    with both() as running, Sender(running.port) as sender, pytest.raises(Gone):
+        sender.associate([(1, CT, ())])
+    assert "association aborted, malformed-request: 127.0.0.1" in lines()
+
+
+def test_nothing_that_a_peer_says_reaches_the_log(daemon):
+    """The receivers' stderr is the daemon's, where Python's warnings and dying threads would print values."""
+    running = daemon(
+        "--receivers", "1", "--allow-calling-aet", "CT1", env={"PYTHONWARNINGS": "default"}
+    )
+    with Sender(running.port) as sender, pytest.raises(Rejected):
+        sender.associate(calling="STRANGER")
+    contexts = [(1, CT, (EXPLICIT,)), (3, VERIFICATION, (IMPLICIT,)), (5, CANARY, (CANARY,))]
+    with Sender(running.port).associate(contexts, calling="CT1") as sender:
+        sender.send(
+            pdu(
+                pdv(
+                    1,
+                    command(0x0110, data_set=False, sop_class=CT, sop_instance=CANARY),
+                    is_command=True,
+                )
+            )
+        )
+        assert sender.response().status == 0x0211
+        sender.release()
+    running.until(lambda: "of a library" in running.text())
+    text = running.until(lambda: "rejected" in running.text() and running.text())
+    assert "association rejected, calling-aet: 127.0.0.1, AE title 'STRANGER'" in text
+    running.end()
+    assert "CANARY" not in running.text()
+    assert "Traceback" not in running.text()

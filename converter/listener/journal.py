@@ -1,10 +1,10 @@
 """A receiver's journal: what it acknowledged, durable before the acknowledgement leaves.
 
 A folder of segments. A segment is a file, written full of zeros and synced before its first record, so that
-a record costs one write and one ``fdatasync`` that has no metadata to write. A record is its length, a CRC-32
-over length and payload, and the payload; a length of nought ends a segment. Only one process appends (it holds
-the folder's lock), only one reads and deletes. A segment gets its name when the one before it is finished, so
-a higher number says that nothing more comes.
+a record costs one write and one ``fdatasync`` that has no metadata to write. A record is a marker, its length, a
+CRC-32 over length and payload, and the payload (`converter.listener.tail`); zeros end a segment. Only one process
+appends (it holds the folder's lock), only one reads and deletes. A segment gets its name when the one before it is
+finished, so a higher number says that nothing more comes. No file is used twice.
 
 Records that come while a sync runs are written together by the first of those who wait: one write and one sync
 for all of them, and nobody is woken who is not told something. Those who had their answer a moment ago are
@@ -20,30 +20,25 @@ import errno
 import fcntl
 import os
 import re
-import struct
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Condition
 from typing import Protocol
-from zlib import crc32
 
-from converter.listener.segment import HEADER, Segment, Waiter
+from converter.listener.segment import Segment, Waiter
+from converter.listener.tail import HEADER, MAX_RECORD, pack_header, pack_record
 
 __all__ = [
-    "HEADER",
     "MAX_RECORD",
     "Journal",
     "JournalError",
     "System",
-    "Tail",
-    "pack_record",
     "segments",
     "sync_folder",
 ]
 
-MAX_RECORD = 16 << 20
 SEGMENT = 8 << 20
 RETRY = 0.5
 """Seconds after a failure in which no new segment is tried: a full disk is not asked once an image."""
@@ -51,9 +46,6 @@ HEAL = 2.0
 """Seconds after which one is tried although nobody sends."""
 PATIENCE = 0.002
 """Seconds that a sync waits at most for records that may come; never longer than the last sync took."""
-_MAGIC = b"D2FJ\x01\0\0\0"
-_HEADER = struct.Struct("<8sQ")
-_RECORD = struct.Struct("<II")
 _NAME = re.compile(r"([0-9]{10})\.journal")
 _ZEROS = bytes(1 << 20)
 
@@ -79,12 +71,6 @@ class _Real:
     write = staticmethod(os.pwrite)
     datasync = staticmethod(os.fdatasync if hasattr(os, "fdatasync") else os.fsync)
     sync = staticmethod(os.fsync)
-
-
-def pack_record(payload: bytes) -> bytes:
-    """Put length and checksum before a payload."""
-    size = len(payload)
-    return _RECORD.pack(size, crc32(payload, size)) + payload
 
 
 def segments(folder: Path) -> list[tuple[int, Path]]:
@@ -132,6 +118,7 @@ class Journal:
     ) -> None:
         self.folder = folder
         self._epoch = epoch
+        self._marker = os.urandom(8)
         self._size = segment_size
         self._system: System = system or _Real()
         self._changed = Condition()
@@ -175,7 +162,7 @@ class Journal:
         """
         if any(len(payload) > MAX_RECORD for payload in payloads):
             raise JournalError("A record is larger than the journal takes.")
-        record = b"".join(map(pack_record, payloads))
+        record = b"".join([pack_record(payload, self._marker) for payload in payloads])
         with self._changed:
             segment = self._room(len(record))
             segment.pending.append(record)
@@ -251,7 +238,7 @@ class Journal:
                 segment.release()
         if time.monotonic() < self._retry_at:
             raise JournalError("The journal failed a moment ago.")
-        self._segment = self._open(max(self._size, HEADER + size))
+        self._segment = self._open(max(self._size, 2 * HEADER + size))
         return self._segment
 
     def _open(self, size: int) -> Segment:
@@ -262,10 +249,12 @@ class Journal:
             descriptor = os.open(
                 path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
             )
-            self._write_all(descriptor, _HEADER.pack(_MAGIC, self._epoch), 0)
-            at = HEADER
-            while at < size:
-                at += self._write_all(descriptor, _ZEROS[: size - at], at)
+            header = pack_header(self._epoch, self._marker)
+            self._write_all(descriptor, header, 0)
+            at, end = HEADER, size - HEADER
+            while at < end:
+                at += self._write_all(descriptor, _ZEROS[: end - at], at)
+            self._write_all(descriptor, header, end)
             self._system.sync(descriptor)
             path.rename(self.folder / name)
             sync_folder(self.folder)
@@ -280,7 +269,7 @@ class Journal:
             raise JournalError("No new segment of the journal can be made.") from error
         self._next += 1
         self.failing = False
-        return Segment(self._next - 1, descriptor, size)
+        return Segment(self._next - 1, descriptor, end)
 
     def _write_all(self, descriptor: int, data: bytes, offset: int) -> int:
         done = 0
@@ -348,51 +337,3 @@ def lock_folder(folder: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-class Tail:
-    """The reading end of one segment: what is whole, from where the last reading stopped."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        magic, self.epoch = _HEADER.unpack(
-            os.pread(self._descriptor, HEADER, 0).ljust(HEADER, b"\0")
-        )
-        self.known = magic == _MAGIC
-        self.offset = HEADER
-
-    def read(self, limit: int = 1 << 20) -> list[bytes]:
-        """Payloads from here on, about ``limit`` bytes of them; none where no whole record follows."""
-        if not self.known:
-            return []
-        payloads: list[bytes] = []
-        window = os.pread(self._descriptor, limit, self.offset)
-        at = 0
-        while at + _RECORD.size <= len(window):
-            size, check = _RECORD.unpack_from(window, at)
-            if not 0 < size <= MAX_RECORD:
-                break
-            end = at + _RECORD.size + size
-            if end > len(window):
-                if payloads:
-                    break
-                window = os.pread(self._descriptor, _RECORD.size + size, self.offset)
-                at, end = 0, _RECORD.size + size
-                if len(window) < end:
-                    break
-            payload = window[at + _RECORD.size : end]
-            if crc32(payload, size) != check:
-                break
-            payloads.append(payload)
-            at = end
-        self.offset += at
-        return payloads
-
-    def torn(self) -> bool:
-        """Whether something other than zeros follows: a record that was being written when its writer died."""
-        return any(os.pread(self._descriptor, 64, self.offset))
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from threading import Lock
-from typing import Final
 
-__all__ = ["HEADER", "Segment", "Waiter"]
+from converter.listener.tail import HEADER
 
-HEADER: Final = 16
-"""Bytes before the first record."""
+__all__ = ["Segment", "Waiter"]
 
 
 class Waiter:

@@ -20,7 +20,7 @@ from converter.listener.origins import TagSet, note
 from converter.listener.publisher import MOST, Delivery, Publisher
 from converter.listener.round import RoundStore
 from converter.listener.starting import DaemonSettings
-from converter.listener.writer import Writer, receiver_folders, waiting_bytes
+from converter.listener.writer import Writer, receiver_folders
 from converter.pipeline import Request
 
 __all__ = ["Ending", "Work"]
@@ -105,6 +105,7 @@ class Work:
         self._note(ledger)
         writer = Writer(ledger, lambda _study, _state: None, self._settings.policy.authoritative)
         taken = writer.recover(self._settings.journal)
+        self._count(writer)
         writer.close()
         if taken:
             logger.info("taken in from an earlier run: %d records", taken)
@@ -120,6 +121,11 @@ class Work:
         if not self._noted:
             note(ledger.database, self._settings.policy.peers, TagSet.of(self._request.wanted))
             self._noted = True
+
+    def _count(self, writer: Writer) -> None:
+        lost, writer.damaged = writer.damaged, 0
+        if lost:
+            self._board.count("journal.damaged", lost)
 
     def write(self) -> None:
         """Take in journals as long as there is something in them."""
@@ -149,12 +155,18 @@ class Work:
                     if time.monotonic() >= next_look:
                         next_look = time.monotonic() + LOOK
                         self._board.waiting = Waiting(*ledger.waiting())
-                    self._board.journal_bytes = waiting_bytes(self._settings.journal)
                 except (StoreError, OSError) as error:
                     fault = "the study store cannot be written"
                     if fault != said:
                         logger.error("%s: %s", fault, _why(error))  # noqa: TRY400
                 said = fault
+                self._count(writer)
+                with suppress(
+                    OSError
+                ):  # what cannot be taken in is what one wants to know the size of
+                    self._board.journal_bytes = writer.waiting(
+                        receiver_folders(self._settings.journal)
+                    )
                 self._board.beat("writer", fault)
                 if last and not taken:
                     return

@@ -14,9 +14,10 @@ import msgspec
 
 from converter.errors import StoreError
 from converter.listener.files import settle
-from converter.listener.journal import Tail, lock_folder, segments
+from converter.listener.journal import lock_folder, segments
 from converter.listener.ledger import Ledger
 from converter.listener.record import Received, unpack_received
+from converter.listener.tail import Tail
 
 __all__ = ["Writer", "log_name", "receiver_folders", "waiting_bytes"]
 
@@ -32,7 +33,7 @@ def receiver_folders(journal: Path) -> list[Path]:
 
 
 def waiting_bytes(journal: Path) -> int:
-    """Bytes of finished segments that are still to be taken in; those in use, which may be empty, do not count."""
+    """Bytes of finished segments that are still to be taken in, where no `Writer` knows what is of those in use."""
     total = 0
     for folder in receiver_folders(journal):
         for _, path in segments(folder)[:-1]:
@@ -68,6 +69,8 @@ class Writer:
         self._clock = clock
         self._tails: dict[Path, Tail] = {}
         self.counts: Counter[str] = Counter()
+        self.damaged = 0
+        """Records that cannot be read although others follow, at least."""
         self.behind = False
         """Whether the latest batch left something for the next."""
 
@@ -97,10 +100,11 @@ class Writer:
                     break
                 tail = self._tail(path)
                 reading.append((tail, tail.offset))
-                while size < BATCH and (payloads := tail.read()):
+                ended = finished or number < last
+                while size < BATCH and ((payloads := tail.read()) or (ended and tail.skip())):
                     size += sum(map(len, payloads))
                     batch += [(tail.epoch, one) for one in map(self._unpack, payloads) if one]
-                if size < BATCH and (finished or number < last):
+                if size < BATCH and ended:
                     over.append((path, tail))
         if batch:
             # Of two copies that came on two associations the later must come later here as well.
@@ -169,17 +173,57 @@ class Writer:
         return tail
 
     def _delete(self, path: Path, tail: Tail) -> None:
-        torn = not tail.known or tail.torn()
+        """Remove a segment that is taken in; what could not be read of it is said, and the file is kept."""
+        name = f"{path.parent.name}/{path.name}"
+        torn = tail.torn()
+        gaps = list(tail.gaps.values())
         tail.close()
         del self._tails[path]
-        if torn:
+        for gap in gaps:
+            logger.error(
+                "the journal %s is damaged: %d bytes from %d on; at least %d records, which senders take for stored, are lost",
+                name,
+                gap.end - gap.start,
+                gap.start,
+                gap.records,
+            )
+        if not tail.known:
+            logger.error("the journal %s cannot be read: %d bytes, no header", name, tail.size)
+        elif not tail.whole:
+            logger.error(
+                "the header of the journal %s is damaged; the one at its end is used", name
+            )
+        lost = sum(gap.records for gap in gaps) + (not tail.known)
+        self.damaged += lost
+        if lost or not tail.whole:
+            self._keep(path, "damaged")
+        elif torn:
             # Cut where its writer died. It was never acknowledged, but nobody is to take our word for it.
-            logger.warning("the journal %s/%s ends in a torn record", path.parent.name, path.name)
-            path.rename(path.with_suffix(".torn"))
+            logger.warning(
+                "the journal %s ends in a torn record: %d bytes from %d on", name, torn, tail.offset
+            )
+            self._keep(path, "torn")
             for old in sorted(path.parent.glob("*.torn"))[:-KEPT_TORN]:
                 old.unlink()
         else:
             path.unlink()
+
+    def _keep(self, path: Path, kind: str) -> None:
+        """Set a segment aside. Numbers begin again, times do not: no file takes the place of another."""
+        path.rename(path.with_name(f"{time.time_ns()}-{path.stem}.{kind}"))
+
+    def waiting(self, folders: Iterable[Path]) -> int:
+        """Bytes that are still to be taken in, those of segments in use as well."""
+        total = 0
+        for folder in folders:
+            found = segments(folder)
+            for number, path in found:
+                with suppress(FileNotFoundError):
+                    if number == found[-1][0]:
+                        self._tail(path)  # most of it may be empty
+                    tail = self._tails.get(path)
+                    total += tail.waiting() if tail else path.stat().st_size
+        return total
 
     def recover(self, journal: Path, *, patience: float = 10.0) -> int:
         """Take in what an earlier run left.

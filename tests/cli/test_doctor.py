@@ -433,6 +433,7 @@ def test_journals_that_wait(doctor, tmp_path):
     for number in (1, 2):
         (folder / f"{number:010d}.journal").write_bytes(bytes(1 << 20))
     (folder / "0000000000.torn").touch()
+    (folder / "1764305400000000000-0000000003.damaged").touch()
     (folder.parent / "status.token").write_text("long enough to be secret")
     (folder.parent / "status.token").chmod(0o644)
     code, found = doctor("listen", *FREE, "--journal", folder.parent)
@@ -440,7 +441,8 @@ def test_journals_that_wait(doctor, tmp_path):
     assert code == 3
     assert "1.0 MiB wait for the store" in told[0]
     assert "1 segment ends in a torn record" in told[1]
-    assert "others may read" in told[2]
+    assert "1 segment was damaged" in told[2]
+    assert "others may read" in told[3]
 
 
 def test_an_output_that_listen_does_not_take(doctor, home):

@@ -17,10 +17,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from daemon_process import Daemon
 
 from converter.listener.control import ReceiverSettings, flat
-from converter.listener.journal import Journal, Tail, segments
+from converter.listener.journal import Journal, segments
 from converter.listener.policy import Policy
 from converter.listener.receiver import Receiver
 from converter.listener.record import unpack_received
+from converter.listener.tail import Tail
 
 WANTED = dict.fromkeys(
     [

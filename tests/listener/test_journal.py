@@ -18,14 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.listener.journal import (
-    HEADER,
-    MAX_RECORD,
     Journal,
     JournalError,
-    Tail,
-    pack_record,
     segments,
 )
+from converter.listener.tail import HEADER, MAX_RECORD, Tail, pack_record
 
 
 def read_all(folder):
@@ -37,6 +34,11 @@ def read_all(folder):
             found += [(tail.epoch, payload) for payload in payloads]
         tail.close()
     return found
+
+
+def taken(*records):
+    """Bytes that records take in a segment."""
+    return sum(len(pack_record(record, bytes(8))) for record in records)
 
 
 def payloads(folder):
@@ -102,7 +104,7 @@ def test_reading_goes_on_where_it_stopped_while_more_comes(folder):
 
 
 def test_a_full_segment_is_followed_by_the_next_and_a_large_record_gets_one_of_its_size(folder):
-    journal = Journal(folder, 1, segment_size=256)
+    journal = Journal(folder, 1, segment_size=320)
     expected = [b"x" * 100, b"y" * 100, b"z" * 5000, b"w"]
     for payload in expected:
         journal.append(payload)
@@ -151,8 +153,8 @@ def test_a_tail_torn_at_any_byte_leaves_the_records_before_it(folder):
     journal.close()
     ((_, path),) = segments(folder)
     whole = path.read_bytes()
-    start = HEADER + len(pack_record(b"first")) + len(pack_record(b"second"))
-    end = start + len(pack_record(b"the last one"))
+    start = HEADER + taken(b"first", b"second")
+    end = start + taken(b"the last one")
     for cut in range(start, end):
         # as a kill leaves it: the rest is as it was preallocated
         path.write_bytes(whole[:cut] + bytes(len(whole) - cut))
@@ -172,11 +174,13 @@ def test_a_torn_tail_is_told_from_an_end(folder):
     tail = Tail(path)
     tail.read()
     assert not tail.torn()
+    assert not tail.skip()
     with path.open("r+b") as file:
         file.seek(tail.offset)
-        file.write(pack_record(b"half of it")[:9])
+        file.write(pack_record(b"half of it", path.read_bytes()[16:24])[:9])
     assert tail.read() == []
-    assert tail.torn()
+    assert tail.torn() == 9
+    assert not tail.skip()
     tail.close()
 
 
@@ -196,18 +200,27 @@ def test_a_flipped_byte_never_gives_a_record_that_was_not_written(
     journal.close()
     ((_, path),) = segments(folder)
     data = bytearray(path.read_bytes())
-    end = HEADER + sum(len(pack_record(record)) for record in records)
+    end = HEADER + taken(*records)
     at = HEADER + flip % (end - HEADER)
     data[at] ^= mask
     path.write_bytes(data)
     found = payloads(folder)
     before, place = 0, HEADER
     for record in records:
-        place += len(pack_record(record))
+        place += taken(record)
         if place > at:
             break
         before += 1
     assert found == records[:before]
+    tail = Tail(path)
+    found = tail.read()
+    while tail.skip():
+        found += tail.read()
+    tail.close()
+    assert found == records[:before] + records[before + 1 :], "all but the one that was hit"
+    if before + 1 < len(records):
+        (gap,) = tail.gaps.values()
+        assert gap.records == 1
 
 
 def test_no_file_of_another_kind_is_read(folder):
@@ -377,11 +390,11 @@ def test_after_a_failure_it_heals_although_nobody_appends(folder, monkeypatch):
 
 
 def test_the_backlog_counts_finished_segments(folder):
-    journal = Journal(folder, 1, segment_size=256)
+    journal = Journal(folder, 1, segment_size=320)
     journal.append(b"x" * 200)
     assert journal.backlog() == 0
     journal.append(b"y" * 200)
-    assert journal.backlog() == 256
+    assert journal.backlog() == 320
     journal.close()
 
 

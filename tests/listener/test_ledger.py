@@ -14,6 +14,7 @@ from converter.listener import subjects
 from converter.listener.desk import Desk
 from converter.listener.ledger import removed, study_blocks
 from converter.listener.record import Received
+from converter.listener.tail import Tail
 from converter.listener.writer import Writer
 from converter.store import place_of
 
@@ -439,9 +440,11 @@ def test_recovering_takes_in_and_clears_what_a_killed_run_left(ledger, journals)
     journals(0, one(1), one(2))
     journals.opened.pop(0).close()
     (path,) = (journals.folder / "r0").glob("*.journal")
+    tail = Tail(path)
+    tail.read()
+    tail.close()
     with path.open("r+b") as file:
-        data = file.read()
-        file.seek(len(data.rstrip(b"\0")) + 8)
+        file.seek(tail.offset)
         file.write(b"\x40\0\0\0torn")
     writer = Writer(ledger, lambda *_: None, lambda _: False)
     assert writer.recover(journals.folder) == 2

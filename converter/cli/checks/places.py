@@ -219,6 +219,12 @@ def journal(setup: SetUp) -> Iterator[Finding]:
             f"{counted(torn, 'segment ends', 'segments end')} in a torn record (*.torn), which nobody acknowledged",
             f"remove them: rm {folder}/r*/*.torn",
         )
+    if damaged := sum(len(list(one.glob("*.damaged"))) for one in receiver_folders(folder)):
+        yield Finding(
+            "problem",
+            f"{counted(damaged, 'segment was', 'segments were')} damaged (*.damaged): objects that senders take for stored may be lost",
+            "have what came at that time sent again (the daemon's log says more), look at the disk, then remove them",
+        )
     if (file := folder / TOKEN_FILE).exists():
         token_of(file)
 

@@ -150,6 +150,16 @@ def test_a_malformed_request_is_logged(both, lines):
     assert "association aborted, malformed-request: 127.0.0.1" in lines()
 
 
+def test_an_address_that_may_not_send_is_logged(daemon):
+    running = daemon("--receivers", "1", "--allow-ip", "10.0.0.0/8")
+    for _ in range(20):
+        with Sender(running.port) as sender, pytest.raises(Gone):
+            sender.associate()
+    running.until(lambda: running.metric('connections_dropped_total{reason="address"}') == 20)
+    running.end()
+    assert running.text().count("its address may not send: 127.0.0.1") == 1
+
+
 def test_nothing_that_a_peer_says_reaches_the_log(daemon):
     """The receivers' stderr is the daemon's, where Python's warnings and dying threads would print values."""
     running = daemon(

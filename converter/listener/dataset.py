@@ -53,12 +53,12 @@ class Fragments(Protocol):
 class Streamed:
     """`DataSet` that comes straight from the connection."""
 
-    def __init__(self, path: Fragments, context_id: int) -> None:
+    def __init__(self, path: Fragments, context_id: int, *, ended: bool = False) -> None:
         self._path = path
         self._context_id = context_id
         self._begun = False
         self._held = b""
-        self.ended = False
+        self.ended = ended
 
     def _begin(self) -> None:
         if not self._begun:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from converter.listener import private
 from converter.listener.dataset import SMALL, DataSet, Streamed
 from converter.listener.hub import Elsewhere, Hub, Pending
-from converter.listener.status import STATUSES, Answer
+from converter.listener.status import Answer
 from converter.listener.stream import Stream
 from converter.listener.wire import (
     HEADERS,
@@ -170,17 +170,16 @@ class FastPath:
         return found
 
     def _message(self) -> None:
-        answer = STATUSES["truncated"]
-        if (data := self._begin()) is not None:
-            context_id, command = self._asked
-            answer = self._storing.store(self._contexts[context_id], command, data)
-            data.finish()
+        data = self._begin()
+        context_id, command = self._asked
+        answer = self._storing.store(self._contexts[context_id], command, data)
+        data.finish()
         response = self._response(answer)
         self._stream.send(response, time.monotonic() + self._bounds.pdu_timeout)
         self._give_back_rest()
 
-    def _begin(self) -> Streamed | None:
-        """Read the command of a message; give its data set, nothing where it says that none follows."""
+    def _begin(self) -> Streamed:
+        """Read the command of a message; give its data set, an empty one where it says that none follows."""
         self._pdu_left = self._left = self._total = 0
         self._deadline = time.monotonic() + self._bounds.pdu_timeout
         self._fragment(first=True)
@@ -190,12 +189,10 @@ class FastPath:
         data = self._command()
         command = parse_command(data)
         self._asked = context_id, command
-        if command.lacks_data_set:
-            return None
         if not command.is_store:
             self._give_back(context_id, data)
             raise _HandBack
-        return Streamed(self, context_id)
+        return Streamed(self, context_id, ended=not command.data_set)
 
     def _response(self, answer: Answer) -> bytes:
         self.stored += 1
@@ -214,8 +211,7 @@ class FastPath:
                 raise Elsewhere
             stream.acknowledge()
             return None
-        if (data := self._begin()) is None:
-            return Pending(time.perf_counter(), "truncated")
+        data = self._begin()
         context_id, command = self._asked
         pending = self._storing.begin(self._contexts[context_id], command, data)
         data.finish()

@@ -79,14 +79,9 @@ class Command(NamedTuple):
     """Both as received, with their padding: they are echoed."""
 
     @property
-    def lacks_data_set(self) -> bool:
-        """Whether it is a C-STORE-RQ that says that no data set follows."""
-        return self.field == C_STORE_RQ and not self.data_set
-
-    @property
     def is_store(self) -> bool:
-        """Whether it is a C-STORE-RQ with its data set to follow."""
-        return self.field == C_STORE_RQ and self.data_set
+        """Whether it is a C-STORE-RQ."""
+        return self.field == C_STORE_RQ
 
 
 def plausible_request(head: bytes | bytearray) -> bool | None:

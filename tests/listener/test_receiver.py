@@ -174,6 +174,7 @@ def test_a_store_without_a_data_set_is_answered(listening, data_set):
         assert sender.response().status == 0xC001
         assert sender.store(data, uid).status == 0
         sender.release()
+        assert running.counts()["cstore.truncated"] == 1
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,10 @@ LEAST: Final = 512
 """Bytes of a PDU that the peer must take, for our answers are one."""
 
 
+def _nobody(_error: Exception) -> None:
+    """Nobody is told."""
+
+
 class FastPath:
     """Reads one association.
 
@@ -87,6 +91,8 @@ class FastPath:
     bounds : Bounds
     hub : Hub, optional
         Takes messages that are small and come as a whole.
+    broken : callable, optional
+        Told why the association is aborted.
     """
 
     def __init__(
@@ -96,11 +102,13 @@ class FastPath:
         storing: Storing,
         bounds: Bounds,
         hub: Hub | None = None,
+        broken: Callable[[Exception], None] = _nobody,
     ) -> None:
         self._association = association
         self._stream = stream
         self._storing = storing
         self._bounds = bounds
+        self._broken = broken
         self._seat = hub.seat(self, stream) if hub is not None and not stream.secured else None
         self._asked: tuple[int, Command] = (0, Command(0, 0, False, b"", b""))
         """Context ID and command of the message at hand."""
@@ -148,7 +156,8 @@ class FastPath:
             pass  # what is to be sent goes out as soon as this thread is free
         except Closed:
             private.break_off(association, closed=True)
-        except (ProtocolError, TimedOut):
+        except (ProtocolError, TimedOut) as error:
+            self._broken(error)
             private.break_off(association, closed=False)
         finally:
             self._stream.stopped = bool

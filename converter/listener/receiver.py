@@ -37,11 +37,16 @@ from converter.listener.status import Answer
 from converter.listener.storing import Connection, Guard, Storer, Whole
 from converter.listener.stream import Stream
 from converter.listener.tls import Certificates
-from converter.listener.wire import Command
+from converter.listener.wire import Command, Interruption
 
 __all__ = ["Receiver"]
 
 logger = logging.getLogger("converter.listener")
+
+
+def _reason(error: Exception) -> str:
+    """Why an association broke off: in our own words, or what kind of exception of a library's it was."""
+    return str(error) if isinstance(error, Interruption) else type(error).__name__
 
 
 class _Conversation:
@@ -160,7 +165,7 @@ class Receiver:
             elif association.requestor.primitive is not None:  # else `_requested` counts it
                 self._count("dropped.malformed-request")
             self._notes.note(
-                f"association broke off, {type(error).__name__}",
+                f"association broke off, {_reason(error)}",
                 connection.address,
                 connection.calling,
             )
@@ -183,7 +188,7 @@ class Receiver:
         )
         if self._fast:
             conversation = _Conversation(self._storer, connection)
-            path = FastPath(association, stream, conversation, self._bounds, self._hub)
+            path = FastPath(association, stream, conversation, self._bounds, self._hub, broken)
             private.install(association, path.read)
         with self._lock:
             self._open[arrival.number] = (connection, stream)

@@ -150,6 +150,20 @@ def test_a_malformed_request_is_logged(both, lines):
     assert "association aborted, malformed-request: 127.0.0.1" in lines()
 
 
+def test_an_association_that_breaks_the_protocol_is_logged_and_counted(both, lines):
+    with both() as running:
+        with Sender(running.port).associate() as sender:
+            sender.send(pdu(pdv(9, bytes(40), is_command=True)))
+            with pytest.raises(Gone):
+                sender.response()
+        if both.fast:
+            running.until(lambda: running.counts()["dropped.broken-off"] == 1)
+            assert lines()[-1] == (
+                "association broke off, a context that was not accepted, or not this message's: "
+                "127.0.0.1, AE title 'TESTER'"
+            )
+
+
 def test_an_address_that_may_not_send_is_logged(daemon):
     running = daemon("--receivers", "1", "--allow-ip", "10.0.0.0/8")
     for _ in range(20):

@@ -101,6 +101,8 @@ class Summary(NamedTuple):
 
     faults: list[str]
     """Why it is not ready; parts that do not move any more."""
+    unpublished: list[str]
+    """Why studies cannot be published now."""
     associations: int
     counts: dict[str, int]
     """Totals, as ``cstore.success``."""
@@ -170,9 +172,11 @@ class Board:
     def summary(self) -> Summary:
         """Give what the status page shows anybody."""
         faults = [f"{part} does not move" for part in self.alive()] + self.not_ready()
+        unpublished = self.unpublished()
         with self._lock:
             return Summary(
                 faults,
+                unpublished,
                 self.associations,
                 dict(self._counts()),
                 {name.removeprefix("studies."): n for name, n in self._studies.items()},
@@ -219,9 +223,16 @@ class Board:
             failing = any(held.get("journal.failing") for held in self._receivers.values())
         if failing or not self._writable():
             reasons.append("journal-not-writable")
+        return reasons + self._hindered(publisher=False)
+
+    def unpublished(self) -> list[str]:
+        """Why studies cannot be published now: no reason to send images elsewhere, what is received is kept."""
+        return self._hindered(publisher=True)
+
+    def _hindered(self, *, publisher: bool) -> list[str]:
         with self._lock:
-            reasons += [f"{part}: {fault}" for part, fault in self._faults.items() if fault]
-        return reasons
+            faults = [(part, fault) for part, fault in self._faults.items() if fault]
+        return [f"{part}: {why}" for part, why in faults if (part == "publisher") == publisher]
 
     def _free(self) -> int:
         try:

@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/livez":
             self._said(board.alive())
         elif self.path == "/readyz":
-            self._said(board.not_ready())
+            self._said(board.not_ready(), board.unpublished())
         elif self.path == "/metrics":
             kind = "text/plain; version=0.0.4; charset=utf-8"
             self._answer(200, kind, board.metrics().encode())
@@ -89,8 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._answer(*found)
 
-    def _said(self, faults: list[str]) -> None:
-        text = "\n".join(faults or ["ok"]) + "\n"
+    def _said(self, faults: list[str], remarks: list[str] = []) -> None:  # noqa: B006  never changed
+        text = "\n".join((faults or ["ok"]) + remarks) + "\n"
         self._answer(503 if faults else 200, _TEXT, text.encode())
 
     def _trusted(self) -> bool:

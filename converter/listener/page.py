@@ -61,6 +61,9 @@ def overview(now: float, summary: Summary) -> str:
             "good", element("p", "Ready: it listens, journal and store can be written.")
         )
     )
+    if summary.unpublished:
+        what = (element("p", fault) for fault in summary.unpublished)
+        health += parts.note("bad", *what, title="Received, not published")
     rows = [
         parts.row(
             element("th", parts.badge(state, *_STATES[state]), scope="row"),

@@ -241,6 +241,17 @@ def test_the_overview_says_why_it_is_not_ready(tmp_path, state):
     assert "writer: the study store cannot be written" in text
 
 
+def test_an_output_that_takes_nothing_leaves_it_ready_and_is_said(tmp_path, state):
+    """A balancer would otherwise take hosts out that can receive."""
+    with serving(tmp_path, state) as (port, board):
+        board.beat("publisher", "studies cannot be published")
+        status, _, text = ask(port, "/readyz", token=None)
+        assert (status, text) == (200, "ok\npublisher: studies cannot be published\n")
+        page = ask(port, "/", token=None)[2]
+    assert "Ready: it listens" in page
+    assert "Received, not published" in page
+
+
 # the token
 
 

@@ -200,9 +200,15 @@ def _http_taken(port: int, where: str) -> Finding:
             f"ss -ltnp 'sport = :{port}' names it; end it, or take another port (listen.http_port)",
             MACHINE,
         )
-    if status == 200:
-        return Finding("ok", f"{where}: a dcm2fhir daemon, which is ready")
     why = ", ".join(text.split("\n")).strip(", ")
+    if status == 200:
+        if hindered := why.removeprefix("ok").strip(", "):
+            return Finding(
+                "warning",
+                f"{where}: a dcm2fhir daemon, which receives and is hindered: {hindered}",
+                "its log says why",
+            )
+        return Finding("ok", f"{where}: a dcm2fhir daemon, which is ready")
     return Finding(
         "warning" if why == "draining" else "problem",
         f"{where}: a dcm2fhir daemon, which is not ready: {why}",

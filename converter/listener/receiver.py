@@ -160,10 +160,10 @@ class Receiver:
             self._end(arrival.number)
 
         def broken(error: Exception) -> None:
-            if connection.established:
-                self._count("dropped.broken-off")
-            elif association.requestor.primitive is not None:  # else `_requested` counts it
-                self._count("dropped.malformed-request")
+            if association.requestor.primitive is None:
+                return  # `_requested` sees to it
+            name = "broken-off" if connection.established else "malformed-request"
+            self._count(f"dropped.{name}")
             self._notes.note(
                 f"association broke off, {_reason(error)}",
                 connection.address,
@@ -209,13 +209,12 @@ class Receiver:
 
     def _requested(self, event: evt.Event, arrival: Arrival, connection: Connection) -> None:
         association: Any = event.assoc
-        if not private.requested(association):
-            self._count("dropped.malformed-request")
-            return
-        if not private.well_formed(association):
+        requested = private.requested(association)
+        if not requested or not private.well_formed(association):
             self._count("dropped.malformed-request")
             self._notes.note("association aborted, malformed-request", connection.address)
-            private.abort(association)
+            if requested:
+                private.abort(association)
             return
         request = association.requestor.primitive
         policy = self._settings.policy

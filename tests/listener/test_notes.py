@@ -144,10 +144,13 @@ def test_a_disk_of_whole_objects_that_is_full_is_logged(
     assert any(line.startswith("object refused with 0xA700, file-failed: 127") for line in lines())
 
 
-def test_a_malformed_request_is_logged(both, lines):
+@pytest.mark.parametrize("context", [(1, CT, ()), (2, CT, (EXPLICIT,))])
+def test_a_malformed_request_is_logged(both, lines, context):
     with both() as running, Sender(running.port) as sender, pytest.raises(Gone):
-        sender.associate([(1, CT, ())])
-    assert "association aborted, malformed-request: 127.0.0.1" in lines()
+        sender.associate([context])
+    assert [line for line in lines() if "assoc" in line] == [
+        "association aborted, malformed-request: 127.0.0.1"
+    ]
 
 
 def test_an_association_that_breaks_the_protocol_is_logged_and_counted(both, lines):

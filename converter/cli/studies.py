@@ -184,7 +184,7 @@ def show(
             rows += [("rejected by it", f"{len(named) - SHOWN} more")] if named[SHOWN:] else []
         if patients:
             rows += [
-                ("patient", f"{patient or '(none)'}{'|' + issuer if issuer else ''} ({count})")
+                ("patient", f"{_label(patient, issuer) or '(none)'} ({count})")
                 for patient, issuer, count in ledger.patients(uid)
             ]
         if files:
@@ -193,6 +193,23 @@ def show(
             rows += [("file", f"{sop} {path}") for sop, path in found if path.is_file()]
             rows.append(("without a file", str(sum(not path.is_file() for _, path in found))))
         table(("", ""), rows)
+
+
+def _label(patient: str, issuer: str) -> str:
+    """How a patient is shown, and may be named: ``ID|ISSUER``; a bar at the end where the ID has bars and no issuer."""
+    return f"{patient}|{issuer}" if issuer or "|" in patient else patient
+
+
+def _meant(text: str, known: list[tuple[str, str, int]]) -> set[tuple[str, str | None]]:
+    """(PatientID, issuer; ``None``: any) that an operator may mean: bars may stand in both."""
+    if shown := {(one, issuer) for one, issuer, _ in known if one and _label(one, issuer) == text}:
+        return {(one, issuer if "|" in text else None) for one, issuer in shown}
+    if any(one == text for one, _, _ in known):
+        return {(text, None)}
+    places = [place for place, letter in enumerate(text) if letter == "|"]
+    split = {(text[:place].strip(), text[place + 1 :].strip()) for place in places}
+    ids = {one for one, _, _ in known}
+    return {(one, issuer) for one, issuer in split if one in ids}
 
 
 @studies.command(
@@ -209,10 +226,14 @@ def show(
 @place
 def resolve(uid: str, state: str | None, config_file: str | None, patient: str, **_: Any) -> None:
     """Say whose study it is. Instances of others are kept and counted, and never published."""
-    identity, bar, issuer = patient.partition("|")
     with opened(state, config_file) as ledger:
         _one(ledger, uid)
-        if not ledger.resolve(uid, identity.strip(), issuer.strip() if bar else None, time.time()):
+        meant = _meant(patient.strip(), ledger.patients(uid))
+        if len(meant) > 1:
+            raise usage(
+                "that may be two patients of that study, by the bars in it: exclude it, or correct it at its source."
+            )
+        if not any(ledger.resolve(uid, *one, time.time()) for one in meant):
             raise usage(
                 "that study has no instance of that patient; see `studies show --patients`."
             )

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+from converter.listener.policy import REJECTIONS
 from converter.listener.status import STATUSES
 from converter.listener.storing import DURATIONS
 from converter.listener.window import STATES
@@ -27,7 +28,7 @@ _HELP = {
     "associations_active": ("gauge", "Associations that are open."),
     "associations_total": ("counter", "Associations that were accepted."),
     "associations_rejected_total": ("counter", "Associations that were rejected."),
-    "connections_dropped_total": ("counter", "Connections that never asked for an association."),
+    "connections_dropped_total": ("counter", "Connections that asked for nothing, or broke off."),
     "cstore_total": ("counter", "C-STORE requests by how they were answered."),
     "cstore_duration_seconds": (
         "histogram",
@@ -86,6 +87,7 @@ _FROM_THE_START = {
 """Counts that are there before the first event, so that a rate sees it."""
 
 
+    **{f"rejected.{rejection.reason}": 0 for rejection in REJECTIONS},
 class Waiting(NamedTuple):
     """What the outbox holds."""
 

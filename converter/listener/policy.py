@@ -18,6 +18,7 @@ from converter.errors import ConfigurationError
 from converter.reading.identify import is_composite
 
 __all__ = [
+    "REJECTIONS",
     "VERIFICATION",
     "Context",
     "Peer",
@@ -74,6 +75,7 @@ CALLING = Rejection(1, 1, 3, "calling-aet")
 FULL = Rejection(2, 3, 2, "limit")
 VERSION = Rejection(1, 2, 2, "protocol-version")
 APPLICATION = Rejection(1, 1, 2, "application-context")
+REJECTIONS: Final = (CALLED, CALLING, FULL, VERSION, APPLICATION)
 _DICOM_APPLICATION: Final = "1.2.840.10008.3.1.1.1"
 
 

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from converter.listener.board import Board, Waiting
+from converter.listener.policy import REJECTIONS
 from converter.listener.status import STATUSES
 from converter.listener.storing import DURATIONS
 
@@ -27,6 +28,9 @@ def test_counters_are_there_before_their_first_event(board):
     found = samples(board)
     for name in STATUSES:
         assert found[f'dcm2fhir_cstore_total{{status="{name}"}}'] == 0
+    for rejection in REJECTIONS:
+        name = f'dcm2fhir_associations_rejected_total{{reason="{rejection.reason}"}}'
+        assert found[name] == 0
     assert found["dcm2fhir_receiver_restarts_total"] == 0
     assert found['dcm2fhir_studies{state="conflict"}'] == 0
     assert found['dcm2fhir_outbox{state="dead"}'] == 0

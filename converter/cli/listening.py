@@ -37,6 +37,8 @@ class DaemonDelivery:
         self._names = list(settings)
         self._kept = remembered(loaded)
         self._destinations = Destinations(dict.fromkeys(settings, config), settings)
+        for target in self._destinations.targets:
+            target.aloud = True
         self._sender: Sender | None = None
 
     def close(self) -> None:

@@ -304,7 +304,7 @@ class Sender:
         if delivery.server_ids and not target.outlet.server_ids:
             target.remember(server_ids=True)
         if delivery.answer.failure in {"connect", "tls"}:
-            target.unreachable(now, self._wait)
+            target.unreachable(now, self._wait, delivery.answer.failure)
         else:
             target.failures = 0
         refusal = delivery.refusal

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +15,14 @@ from converter.store.outbox import Outbox, Outlet
 
 __all__ = ["STREAK", "STUDYWISE", "Target"]
 
+logger = logging.getLogger("converter.delivery")
 STREAK = 10
 """So many different studies refused in a row for the same reason are no fault of theirs."""
 PACK = 4
+AWAY = {
+    "connect": "nobody answers; look whether the server is up and the address right",
+    "tls": "no TLS connection comes about; look at its certificate, and at `ca` of the destination",
+}
 STUDYWISE = frozenset({"refused", "patient-missing"})
 """Reasons that count towards a streak: the others are about one study by their nature."""
 
@@ -42,6 +49,10 @@ class Target:
     down_until: float = 0.0
     outbox: Outbox | None = None
     shared: Shared = field(default_factory=Shared)
+    aloud: bool = False
+    """Whether it is logged that nothing goes there, and that it goes again: by a daemon. A command says it at its end."""
+    said: str = ""
+    """What was logged and is not over."""
 
     def begin(self, outbox: Outbox, workers: int) -> None:
         """Take up what is remembered of the destination."""
@@ -74,11 +85,13 @@ class Target:
         """Moment before which nothing is sent."""
         return max(self.outlet.paused_until, self.down_until)
 
-    def unreachable(self, now: float, wait: Callable[[int], float]) -> None:
+    def unreachable(self, now: float, wait: Callable[[int], float], failure: str = "") -> None:
         """Nothing answers there: all studies wait together, not each for itself."""
         if now >= self.down_until:  # those that were on their way together are one failure
             self.failures += 1
             self.down_until = now + wait(self.failures)
+            if not self.outlet.circuit:
+                self._say("away", AWAY.get(failure, failure), self.down_until)
 
     def shift(self, by: float) -> None:
         """Wait as long as before: the machine's clock was set back, which the store knows already."""
@@ -110,12 +123,27 @@ class Target:
     def open(self, why: str, probe_at: float) -> None:
         """Open the circuit: one study is tried at that moment, nothing before."""
         self.remember(circuit=why, probe_at=probe_at)
+        self._say("circuit", why, probe_at)
 
     def close(self) -> None:
         """Close it: a study was taken, or refused for another reason."""
         self.streak, self.fingerprint = [], ""
         if self.outlet.circuit:
             self.remember(circuit="", probe_at=0.0)
+        if self.said:
+            logger.warning("%s: studies are delivered again", self.name)
+            self.said = ""
+
+    def _say(self, kind: str, why: str, then: float) -> None:
+        if not self.aloud or kind == self.said:
+            return
+        self.said = kind
+        again = "at the next start"
+        if then < float("inf"):
+            again = time.strftime("at %H:%M:%SZ", time.gmtime(then))
+        logger.warning(
+            "%s: nothing is delivered: %s. All is kept; the next try is %s", self.name, why, again
+        )
 
     def refused(self, study_uid: str, delivery: Delivery, probe_at: float) -> bool:
         """Count a refusal; tell whether it goes on with a streak that opened the circuit."""

@@ -76,8 +76,11 @@ class Publisher:
         """
         self.fault = ""
         try:
+            looked = time.monotonic() >= self._next_look
             revisions = self._take(due)
             if not revisions:
+                if looked:  # nothing is left to publish
+                    self._went_on()
                 return
             states = publish(
                 self._request, self._store, self._ledger, revisions, Stop(), self._enqueue
@@ -93,7 +96,12 @@ class Publisher:
             self._said = why
             self._release()
         else:
-            self._said = ""
+            self._went_on()
+
+    def _went_on(self) -> None:
+        if self._said:
+            logger.warning("studies are published again")
+        self._said = ""
 
     def _enqueue(self, study_uids: Sequence[str]) -> None:
         if self._delivery is not None:

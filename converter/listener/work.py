@@ -33,6 +33,8 @@ NICE = 10
 """Of the thread that takes in journals: what is in them can wait, up to a limit, and who sends waits for an answer."""
 LOOK = 5.0
 """Seconds between counts of the outbox."""
+STEADY = 5.0
+"""Seconds for which deliveries must go on without a fault to be said to go on."""
 
 
 class Ending:
@@ -214,11 +216,24 @@ class Work:
         store = RoundStore(self._settings.state, ledger)
         try:
             ending = self._ending
+            said = ""
+            began = 0.0
+
+            def draining() -> bool:
+                nonlocal said
+                if said and time.monotonic() - began > STEADY:
+                    logger.warning("studies are delivered again")
+                    said = ""
+                return ending.draining.is_set()
+
             while not ending.draining.is_set():
+                began = time.monotonic()
                 try:
-                    self._delivery.run(store, ending.draining.is_set, ending.over.is_set)
+                    self._delivery.run(store, draining, ending.over.is_set)
                 except (StoreError, OSError) as error:
-                    logger.error("studies cannot be delivered now: %s", _why(error))  # noqa: TRY400
+                    if (why := _why(error)) != said:
+                        logger.error("studies cannot be delivered now: %s", why)  # noqa: TRY400
+                    said = why
                     ending.draining.wait(1.0)
             with suppress(StoreError, OSError):
                 if due := ledger.waiting()[0].get("due"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import resource
 import socket
 import threading
@@ -269,6 +271,39 @@ def test_a_circuit_opens_keeps_everything_and_is_probed(stub, box, fault, why):
     assert box.sender(stub.base).run().delivered == 20
     assert box.outbox.outlet(stub.base).circuit == ""
     assert whole(stub, uids)
+
+
+def test_a_daemon_says_once_that_nothing_goes_and_once_that_it_goes_again(stub, box, caplog):
+    stub.fault = lambda asked: Fault(401, {}, outcome("login", "Bearer secret of DOE^JANE"))
+    box.fill(3, stub.base)
+    sender = box.sender(stub.base)
+    (target,) = sender.targets.values()
+    target.aloud = True
+    with caplog.at_level(logging.WARNING, "converter.delivery"):
+        sender.run()
+        target.outlet = target.outlet._replace(probe_at=0.0)
+        sender.run()
+        (said,) = caplog.messages
+        assert f"{stub.base}: nothing is delivered: HTTP 401" in said
+        assert "look at the credentials" in said
+        assert re.search(r"the next try is at \d\d:\d\d:\d\dZ$", said)
+        assert "DOE" not in said
+        stub.fault = lambda asked: None
+        target.outlet = target.outlet._replace(probe_at=0.0)
+        assert sender.run().delivered == 3
+    assert caplog.messages[1:] == [f"{stub.base}: studies are delivered again"]
+
+
+def test_a_daemon_says_once_that_a_server_is_away(box, caplog):
+    base = f"http://127.0.0.1:{quiet_port()}/fhir"
+    box.fill(2, base, now=time.time())
+    sender = box.sender(base, timing=Timing(base=0.01, cap=0.01))
+    sender.targets[base].aloud = True
+    with caplog.at_level(logging.WARNING, "converter.delivery"):
+        sender.run(until=sender.clock.now() + 0.5)
+    assert sender.targets[base].failures > 1
+    (said,) = caplog.messages
+    assert "nobody answers" in said
 
 
 def test_a_circuit_is_probed_every_five_minutes_while_a_sender_runs(stub, box):

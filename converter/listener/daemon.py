@@ -22,7 +22,7 @@ from converter.listener.policy import refuse_exposure
 from converter.listener.pool import Receivers
 from converter.listener.publisher import Delivery
 from converter.listener.starting import DaemonSettings, bind, serve_http, take_locks
-from converter.listener.tls import server_context
+from converter.listener.tls import Certificates
 from converter.listener.work import Ending, Work
 from converter.pipeline import Request
 
@@ -31,6 +31,8 @@ __all__ = ["Daemon"]
 logger = logging.getLogger("converter.listener")
 RESTART = 1.0
 """Seconds between starts of a receiver that dies at once."""
+CERTIFICATES = 1.0
+"""Seconds between looks whether a certificate changed."""
 AFTER_CLOSE = 2.0
 """Seconds after the drain time in which senders are refused, and threads may end by themselves."""
 
@@ -71,6 +73,9 @@ class Daemon:
         self._local: tuple[Any, ...] = (settings.bind, settings.port)
         self._receivers = Receivers(self._receiver, settings.policy, self._board.receiver)
         self._restarts: dict[int, float] = {}
+        self._tls: Certificates | None = None
+        """Only looked at here: each receiver has its own."""
+        self._next_look = 0.0
         self._signals = 0
         self._broken = False
 
@@ -87,7 +92,7 @@ class Daemon:
             settings.bind, settings.policy, mutual_tls=bool(settings.tls_ca), open_=settings.open
         )
         if settings.tls_cert:
-            server_context(settings.tls_cert, settings.tls_key, settings.tls_ca)
+            self._tls = Certificates(settings.tls_cert, settings.tls_key, settings.tls_ca)
         with self._stack:
             self._stack.enter_context(warnings.catch_warnings())
             quiet_warnings(Notes())
@@ -291,6 +296,9 @@ class Daemon:
         self._work.carried = frozenset(study for _, _, study in held if study)
         self._board.open = held
         self._board.beat("accepting")
+        if self._tls is not None and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + CERTIFICATES
+            self._tls.watch()
         for name, number in self._receivers.counts.items():
             self._board.count(name, number)
         self._receivers.counts.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import ssl
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from converter.errors import ConfigurationError
 
 __all__ = ["Certificates", "server_context"]
 
+logger = logging.getLogger("converter.listener")
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
@@ -61,18 +64,19 @@ def _unreadable(*names: str) -> ConfigurationError:
 
 
 class Certificates:
-    """The context in force; files are read again when they change."""
+    """The context in force; files are read again when they change.
+
+    `fault` says why a change cannot be used; empty where what the files hold is in force.
+    """
 
     def __init__(self, certificate: str, key: str, ca: str) -> None:
         self._files = (certificate, key, ca)
         self._seen = self._look()
         self._context = server_context(*self._files)
+        self.fault = ""
 
-    def _look(self) -> tuple[int, ...]:
-        return tuple(
-            Path(name).stat().st_mtime_ns if name and Path(name).exists() else 0
-            for name in self._files
-        )
+    def _look(self) -> tuple[tuple[int, int], ...]:
+        return tuple(_mark(name) for name in self._files)
 
     def context(self) -> ssl.SSLContext:
         """Give the context for a new connection; a change that cannot be used is passed over."""
@@ -81,6 +85,28 @@ class Certificates:
             self._seen = seen
             try:
                 self._context = server_context(*self._files)
-            except ConfigurationError:
-                return self._context
+                self.fault = ""
+            except ConfigurationError as error:
+                self.fault = str(error)
         return self._context
+
+    def watch(self) -> None:
+        """Say once that a change cannot be used, and once when it can: for one process of several."""
+        before = self.fault
+        self.context()
+        if self.fault and not before:
+            logger.error(
+                "%s What was in force before stays so, its authorities included; put the files right.",
+                self.fault,
+            )
+        elif before and not self.fault:
+            logger.warning("TLS: the changed files are in force.")
+
+
+def _mark(name: str) -> tuple[int, int]:
+    """What is another one after each change, of rights too."""
+    try:
+        found = os.stat(name)  # noqa: PTH116
+    except OSError:
+        return 0, 0
+    return found.st_ino, found.st_ctime_ns

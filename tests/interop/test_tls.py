@@ -171,3 +171,18 @@ def test_which_file_cannot_be_used_is_told(certificates, tmp_path):
         with pytest.raises(ConfigurationError, match=re.escape(said)):
             server_context(*files)
     server_context(certificate, key, str(ca))
+
+
+def test_a_change_that_cannot_be_used_is_said_once_and_what_was_in_force_stays(secured, dcmtk, tls):
+    running = secured()
+    where = ["127.0.0.1", running.port]
+    whole = tls["ca"].read_text()
+    tls["ca"].write_text("no certificate")
+    running.until(lambda: "holds no certificate (PEM). What was in force before" in running.text())
+    tls["ca"].with_name("copy.pem").write_text(whole)
+    dcmtk("echoscu", *as_client({**tls, "ca": tls["ca"].with_name("copy.pem")}, "ct1"), *where)
+    tls["ca"].write_text(whole)
+    running.until(lambda: "TLS: the changed files are in force." in running.text())
+    dcmtk("echoscu", *as_client(tls, "ct1"), *where)
+    running.end()
+    assert running.text().count("holds no certificate") == 1

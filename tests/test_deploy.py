@@ -22,6 +22,7 @@ import yaml
 
 from converter.cli.listen import listen
 from converter.config import load
+from converter.errors import ConfigurationError
 from converter.listener.status import STATUSES
 from tests.listener.daemon_process import Daemon
 from tests.servers.processes import free_port
@@ -159,6 +160,21 @@ def test_every_option_is_one_that_the_daemon_knows(line):
     assert program == "/opt/dcm2fhir/bin/dcm2fhir"
     assert command == "listen"
     listen.make_context("listen", options)  # raises where there is no such option or value
+
+
+def test_the_unit_does_not_start_again_for_what_stays_wrong():
+    unit = (DEPLOY / "dcm2fhir-listen.service").read_text(encoding="utf-8")
+    prevented = re.search(r"^RestartPreventExitStatus=(.*)$", unit, re.MULTILINE)[1].split()
+    assert prevented == ["2", str(ConfigurationError.exit_code)]
+
+
+def test_what_the_install_page_says_fits_unit_and_container():
+    page = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    assert "python3 -m venv /opt/dcm2fhir\n" in page
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]  # fmt: skip
+    assert "postgres" in extras
+    assert "'.[postgres]'" in page
+    assert "'/source[postgres]'" in CONTAINERFILE
 
 
 def test_the_configuration_of_the_compose_file_is_valid():

@@ -63,7 +63,7 @@ def overview(now: float, summary: Summary) -> str:
     )
     if summary.unpublished:
         what = (element("p", fault) for fault in summary.unpublished)
-        health += parts.note("bad", *what, title="Received, not published")
+        health = joined([health, parts.note("bad", *what, title="Received, not published")])
     rows = [
         parts.row(
             element("th", parts.badge(state, *_STATES[state]), scope="row"),

@@ -249,7 +249,7 @@ def test_an_output_that_takes_nothing_leaves_it_ready_and_is_said(tmp_path, stat
         assert (status, text) == (200, "ok\npublisher: studies cannot be published\n")
         page = ask(port, "/", token=None)[2]
     assert "Ready: it listens" in page
-    assert "Received, not published" in page
+    assert "<strong>Received, not published</strong>" in page
 
 
 # the token

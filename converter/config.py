@@ -219,7 +219,9 @@ def _read_value(
         if "duration" in _extra(kind):
             parse_duration(taken)
     except msgspec.ValidationError:
-        faults.append(Fault(file, _dotted(key), _wanted(kind, value)))
+        how = ' such as "90s", "15m" or "2h"' if "duration" in _extra(kind) else ""
+        how = how or (' such as "64MiB"' if "size" in _extra(kind) else "")
+        faults.append(Fault(file, _dotted(key), _wanted(kind, value) + how))
     except ValueError as error:
         faults.append(Fault(file, _dotted(key), str(error)))
     else:
@@ -240,10 +242,15 @@ def _wanted(kind: Any, value: Any) -> str:
         else:
             base = typing.get_args(part)[0] if typing.get_origin(part) is Annotated else part
             least = [meta.ge for meta in getattr(part, "__metadata__", ()) if meta.ge is not None]
+            most = [meta.le for meta in getattr(part, "__metadata__", ()) if meta.le is not None]
             name = {int: "a whole number", bool: "true or false", str: "a text"}.get(
                 base, "a list of texts"
             )
-            words.append(name + (f" of at least {least[0]}" if least else ""))
+            words.append(
+                name
+                + (f" of at least {least[0]}" if least else "")
+                + (f" and at most {most[0]}" if most else "")
+            )
     near = _nearest(value, choices) if isinstance(value, str) else ""
     return (
         "must be "

@@ -34,7 +34,11 @@ UNITS = {
     "KiB": 2**10,
     "MiB": 2**20,
     "GiB": 2**30,
+    "TB": 10**12,
+    "TiB": 2**40,
 }
+
+MOST_RECEIVERS = 64
 
 FilePath: TypeAlias = Annotated[str, msgspec.Meta(extra={"path": True})]
 Secret: TypeAlias = Annotated[str, msgspec.Meta(extra={"secret": True})]
@@ -168,7 +172,7 @@ class ListenSettings(_Settings, frozen=True):
     require_called_aet: bool = False
     open: bool = False
     accept_private: bool = False
-    receivers: NotNegative = 0
+    receivers: Annotated[int, msgspec.Meta(ge=0, le=MOST_RECEIVERS)] = 0
     """0: one a core, four at most."""
     quiet_period: Duration = "60s"
     quiet_cap: Duration = "15m"
@@ -233,7 +237,7 @@ def parse_size(text: str) -> int:
     ValueError
         The text is no size.
     """
-    match = re.fullmatch(r"([0-9]{1,15}) ?(B|kB|MB|GB|KiB|MiB|GiB|)", text)
+    match = re.fullmatch(r"([0-9]{1,15}) ?(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB|)", text)
     if match is None:
         raise ValueError(f"{text!r} is no size; sizes are written as 64MiB")
     return int(match[1]) * UNITS[match[2]]

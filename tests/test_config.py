@@ -218,6 +218,8 @@ def test_a_key_that_can_be_guessed_is_refused(content, tmp_path):
         ("64MiB", 64 << 20),
         ("64 MiB", 64 << 20),
         ("1GB", 10**9),
+        ("1TiB", 1 << 40),
+        ("1 TB", 10**12),
         ("10kB", 10_000),
         ("3B", 3),
     ],
@@ -226,7 +228,26 @@ def test_sizes(text, size):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.5GiB", "1 TiB", "MiB", "64mib", "1\n"])
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("quiet_period = 10", 'listen.quiet_period: must be a text such as "90s", "15m" or "2h"'),
+        ("disk_reserve = 10", 'listen.disk_reserve: must be a text such as "64MiB"'),
+        (
+            "receivers = 500",
+            "listen.receivers: must be a whole number of at least 0 and at most 64",
+        ),
+    ],
+)
+def test_how_a_value_is_written_is_said(line, said, tmp_path):
+    file = tmp_path / "x.toml"
+    file.write_text(f"[listen]\n{line}\n")
+    with pytest.raises(MappingError) as told:
+        load(file, {})
+    assert str(told.value).endswith(said)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5GiB", "1 PiB", "MiB", "64mib", "1\n"])
 def test_what_is_no_size(text):
     with pytest.raises(ValueError, match="is no size"):
         parse_size(text)

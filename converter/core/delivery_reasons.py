@@ -15,7 +15,7 @@ UNDELIVERED: dict[str, tuple[str, str]] = {
     ),
     "refused": (
         "The FHIR server refused the study for good.",
-        "See dcm2fhir dead show; after the fix dcm2fhir dead replay.",
+        "Correct what the server's answer names (dcm2fhir dead list tells it), then dcm2fhir dead replay.",
     ),
     "several-matches": (
         "The FHIR server has several resources of this study or of something that it refers to.",

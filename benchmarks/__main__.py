@@ -186,7 +186,10 @@ def main() -> None:
     parser.add_argument(
         "--folder", default=str(cache), help="corpora and environments (%(default)s)"
     )
-    parser.add_argument("--output", default=str(ROOT / "docs"), help="where benchmarks.* go")
+    parser.add_argument(
+        "--output",
+        help="where benchmarks.* go; default: docs, with --quick the folder of the corpora",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--files", type=int, default=2000, help="headers of a corpus")
     parser.add_argument("--quick", action="store_true", help="smaller corpora")
@@ -194,7 +197,8 @@ def main() -> None:
     if unknown := set(options.part) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     bench = Bench(options)
-    path = Path(options.output) / "benchmarks.json"
+    path = Path(options.output or (bench.folder if options.quick else ROOT / "docs"))
+    path /= "benchmarks.json"
     held = json.loads(path.read_text()) if path.exists() else {}
     try:
         for part in options.part or PARTS:
@@ -205,6 +209,7 @@ def main() -> None:
         shutil.rmtree(bench.outputs)
     path.with_suffix(".md").write_text(markdown(held))
     path.with_suffix(".svg").write_text(plot(held))
+    print(f"written: {path.with_suffix('.json')}, .md, .svg")
 
 
 if __name__ == "__main__":

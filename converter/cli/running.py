@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,6 +23,7 @@ from converter.cli.rules import (
     options_of,
     rules_of,
 )
+from converter.cli.targets import refuse_targets
 from converter.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ def run_convert(state: State, inputs: Sequence[str], loaded: Loaded, given: dict
         if not named:
             click.echo("Nothing failed in that run that another try could change.", err=True)
             return 0
+    refuse_targets(settings, named)
     with ExitStack() as stack:
         delivery = None
         if settings.to and not dry_run:
@@ -142,6 +145,8 @@ def _refuse(
             "--engine and --engine-address go together: the one says what the cluster is, the other where."
             " On this machine alone take --jobs."
         )
+    if settings.engine == "dask" and not re.search(r":\d+/?$", settings.engine_address):
+        raise usage("--engine-address of dask is that of its scheduler, such as tcp://HOST:8786.")
     if settings.engine:
         from converter.pipeline.cluster import need
 
@@ -254,11 +259,20 @@ def _announce(loaded: Loaded, request: Request) -> None:
 
 
 def _tell(result: RunResult, config: Config, state: State) -> None:
-    from converter.report import summary, write_report
+    from converter.report import write_report
 
     code, settings = result.exit_code, config.convert
-    if settings.report:
-        write_report(settings.report, result, exit_code=code, redact=settings.redact_paths)
+    try:
+        if settings.report:
+            write_report(settings.report, result, exit_code=code, redact=settings.redact_paths)
+    finally:
+        _sum_up(result, config, state)
+
+
+def _sum_up(result: RunResult, config: Config, state: State) -> None:
+    from converter.report import summary
+
+    code = result.exit_code
     if config.log.format == "json":
         fields = {
             "exit_code": code,

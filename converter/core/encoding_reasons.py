@@ -54,8 +54,8 @@ ENCODINGS: dict[str, tuple[str, str]] = {
         "Nothing.",
     ),
     "truncated": (
-        "The file ends after its header, within the pixel data or another value that is not needed.",
-        "Export or send the object again.",
+        "The file has less than the pixel data, or another value that is not needed, that its header tells of.",
+        "Nothing if it was written without; else export or send the object again.",
     ),
     "zero-padding": (
         "Zeros stand where the next element of the data set should; what may follow them was not read.",

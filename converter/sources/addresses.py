@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from converter.errors import ConverterError
+from converter.errors import ConverterError, SourceError
 from converter.sources.remote import failure, store_of, unreachable
 from converter.sources.task import Entry, Skipped, printable
 
@@ -29,14 +29,20 @@ def look_at(address: str) -> tuple[str, bool]:
     real = address.rstrip("/")
     if os.path.basename(real) == "DICOMDIR":
         return os.path.dirname(real), True
-    if address.endswith("/"):
-        return real, True
+    folder = address.endswith("/")
     try:
-        return real, store.stat(real).folder
+        if not folder:
+            return real, store.stat(real).folder
+        there = next(store.listing(real), None) is not None
+    except ConverterError:
+        raise
     except Exception as error:
         if failure(error)[0] == "permission-denied":
-            return real, False  # reading it tells
+            return real, folder  # reading it tells
         raise unreachable(address, error) from error
+    if not there:
+        raise SourceError(f"{printable(address)}: there is nothing below it")
+    return real, True
 
 
 def described(address: str) -> Entry | Skipped:

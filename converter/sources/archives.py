@@ -7,10 +7,12 @@ trusted: sizes that are declared, names (they are only names), the end of the ar
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
 import os
+import stat
 import tarfile
 import zipfile
 import zlib
@@ -123,7 +125,16 @@ def _open(path: str) -> BinaryIO:
         from converter.sources.ranges import RangeFile
 
         return cast("BinaryIO", RangeFile(path))
-    return open(path, "rb")
+    return open(path, "rb", opener=_descriptor)
+
+
+def _descriptor(path: str, flags: int) -> int:
+    """Open a regular file, and wait for nobody where a pipe took its place."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    return descriptor
 
 
 def count(path: str) -> int | None:

@@ -298,11 +298,12 @@ class _Planner:
             return
         real = os.path.realpath(local_path(path))
         try:
-            folder = stat.S_ISDIR(os.stat(real).st_mode)
+            mode = os.stat(real).st_mode
         except OSError as error:
             yield _failed(os.path.abspath(path), error)
             return
-        if not folder and _is_dicomdir(real):
+        folder = stat.S_ISDIR(mode)
+        if stat.S_ISREG(mode) and _is_dicomdir(real):  # who opens a pipe waits for its writer
             real, folder = os.path.dirname(real), True
         yield from self.input(Input(path, real, folder))
 

@@ -243,7 +243,8 @@ class SqliteDatabase(Database):
 
     def stream(self, sql: str) -> Iterator[Any]:
         """See `Database.stream`."""
-        yield from self.connection.execute(sql)
+        for row in self.connection.execute(sql):  # noqa: UP028  which would close the cursor of what is closed
+            yield row
 
     def only_read(self, seconds: float) -> None:
         """See `Database.only_read`."""

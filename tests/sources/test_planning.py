@@ -10,6 +10,7 @@ import pytest
 
 from converter.errors import SourceError
 from converter.sources import Filters, Input, Skipped, look, plan
+from converter.sources.archives import sniff
 from converter.sources.planning import LEAST, MOST, listed
 
 
@@ -94,6 +95,14 @@ def test_a_pipe_is_no_file(folder):
     os.mkfifo(folder / "pipe")
     skipped = [item for item in plan([str(folder)]) if isinstance(item, Skipped)]
     assert skipped == [Skipped(str(folder / "pipe"), "special-file")]
+
+
+@pytest.mark.parametrize("name", ["pipe", "pipe.zip"])
+def test_a_pipe_in_a_list_is_told_and_not_waited_for(folder, name):
+    os.mkfifo(folder / name)
+    (skipped,) = plan([], names=[str(folder / name)])
+    assert skipped == Skipped(str(folder / name), "special-file")
+    assert sniff(str(folder / name)) == ""  # it took the place of a file
 
 
 def test_globs_match_names_or_paths_and_what_they_leave_out_is_told(folder):

@@ -286,6 +286,9 @@ def test_an_input_that_is_not_there_or_does_not_answer_ends_the_run(bucket, conv
     code, _, said, _ = convert(f"s3://{name}/nothing")
     assert code == 2
     assert f"s3://{name}/nothing: no such object or folder" in said
+    code, _, said, _ = convert(f"s3://{name}/nothing/")
+    assert code == 2
+    assert f"s3://{name}/nothing/: there is nothing below it" in said
     code, _, said, _ = convert(f"s3://{name}/nothing", endpoint="http://127.0.0.1:9")
     assert code == 6
     assert "does not answer" in said

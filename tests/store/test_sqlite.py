@@ -205,6 +205,16 @@ def test_contributions_are_the_same_however_many_there_are_of_each(store):
     assert [id_ for _, id_, _ in store.contributions("Patient", least=2)] == named["Patient"][::40]
 
 
+def test_a_look_at_what_became_of_studies_may_break_off_after_the_store_is_closed():
+    store = open_temporary()
+    published = ("published", "", [], [], 1, 1)
+    store.save_outcomes([Outcome("ImagingStudy", "s", f"1.{n}", *published) for n in range(3)])
+    looking = store.outcomes()
+    next(looking)
+    store.close()
+    looking.close()
+
+
 def test_what_is_said_of_studies_comes_for_several_at_once(store):
     store.save([made("1.1"), made("1.2", state="conflict"), made("1.3", state="failed")])
     store.hold(["1.1"], "patient-mismatch")

@@ -1,0 +1,89 @@
+"""What a run must not replace, and what it would find out too late."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from converter.cli.main import run
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "testdata" / "dicom" / "demo"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(DEMO, tmp_path / "in")
+    return tmp_path
+
+
+@pytest.fixture
+def image():
+    return next(path for path in sorted(Path("in").rglob("*.dcm")))
+
+
+def convert(*arguments):
+    return run(["convert", *map(str, arguments)])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--format", "ndjson", "-o", "{image}"],
+        ["--format", "bundle", "-o", "{image}"],
+        ["-o", "out", "--report", "{image}"],
+        ["-o", "out", "--state", "{image}"],
+    ],
+)
+@pytest.mark.parametrize("source", ["in", "{image}", "other"])
+def test_no_dicom_is_replaced_by_what_is_made_of_it(options, source, image, capsys):
+    shutil.copytree("in", "other")
+    before = image.read_bytes()
+    given = [text.format(image=image) for text in (source, *options)]
+    assert convert(*given) == 2
+    assert image.read_bytes() == before
+    assert not Path("out").exists()
+    assert "would replace" in capsys.readouterr().err
+
+
+def test_an_input_that_is_no_dicom_is_not_replaced_either(capsys):
+    shutil.make_archive("all", "zip", "in")
+    before = Path("all.zip").read_bytes()
+    assert convert("all.zip", "--format", "bundle", "-o", "./all.zip") == 2
+    assert Path("all.zip").read_bytes() == before
+    assert "--output names an input" in capsys.readouterr().err
+
+
+def test_two_outputs_are_two_files(capsys):
+    assert convert("in", "--format", "bundle", "-o", "b.json", "--report", "./b.json") == 2
+    assert "--output and --report name one file" in capsys.readouterr().err
+    assert not Path("b.json").exists()
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_read(capsys):
+    for name, code, word in (("in", 2, "names a folder"), ("no/where/r.json", 7, "no folder")):
+        assert convert("in", "-o", "out", "--report", name) == code
+        assert word in capsys.readouterr().err
+        assert not Path("out").exists()
+
+
+def test_an_address_of_dask_without_a_port_is_refused_at_once(capsys):
+    options = ("--engine", "dask", "--engine-address", "127.0.0.1")
+    assert convert("in", "-o", "out", *options) == 2
+    assert "tcp://HOST:8786" in capsys.readouterr().err
+
+
+def test_what_stood_there_of_a_run_is_replaced():
+    for _ in range(2):
+        assert convert("in", "--format", "bundle", "-o", "b.json", "--report", "r.json") == 0
+    assert Path("b.json").stat().st_size > 1000
+
+
+def test_the_summary_is_printed_where_the_report_cannot_be(capsys):
+    assert convert("in", "-o", "out", "--report", "/dev/full") == 7
+    err = capsys.readouterr().err
+    assert "Studies" in err
+    assert "/dev/full" in err

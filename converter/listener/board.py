@@ -41,6 +41,10 @@ _HELP = {
     "journal_waiting_bytes": ("gauge", "Journals that the study store has still to take in."),
     "journal_age_seconds": ("gauge", "Time since the study store last had taken in all journals."),
     "journal_failures_total": ("counter", "Writes or syncs of the journals that failed."),
+    "journal_damaged_records_total": (
+        "counter",
+        "Records of journals that senders take for stored, and that cannot be read; at least.",
+    ),
     "instances_total": (
         "counter",
         "Instances taken into the study store: new, same, changed, known.",
@@ -59,6 +63,7 @@ _HELP = {
         "Free space where the journals are, or whole objects if that is less.",
     ),
     "receivers": ("gauge", "Receiver processes that run."),
+    "receivers_hung": ("gauge", "Of these, how many do not move; they get no connections."),
     "receiver_restarts_total": ("counter", "Receiver processes that ended unasked."),
 }
 _COUNTS = {
@@ -71,6 +76,7 @@ _COUNTS = {
     "journal.records": ("journal_records_total", ""),
     "journal.syncs": ("journal_syncs_total", ""),
     "journal.failures": ("journal_failures_total", ""),
+    "journal.damaged": ("journal_damaged_records_total", ""),
     "ingest.": ("instances_total", "kind"),
     "studies.": ("studies", "state"),
     "outbox.": ("outbox", "state"),
@@ -81,13 +87,13 @@ _FROM_THE_START = {
     **{name: 0 for name in _COUNTS if not name.endswith(".")},
     "cecho.success": 0,
     **{f"cstore.{name}": 0 for name in STATUSES},
+    **{f"rejected.{rejection.reason}": 0 for rejection in REJECTIONS},
     **{f"studies.{state}": 0 for state in STATES},
     **{f"outbox.{state}": 0 for state in get_args(State)},
 }
 """Counts that are there before the first event, so that a rate sees it."""
 
 
-    **{f"rejected.{rejection.reason}": 0 for rejection in REJECTIONS},
 class Waiting(NamedTuple):
     """What the outbox holds."""
 
@@ -135,6 +141,8 @@ class Board:
         self.open: list[tuple[int, str, str]] = []
         """(number, address, study) of each association."""
         self.running = 0
+        self.hung: list[int] = []
+        """Receivers that do not move."""
         self.waiting = Waiting()
         self.journal_bytes = 0
         self.journal_empty = time.monotonic()
@@ -153,11 +161,13 @@ class Board:
         """Totals of one receiver since its start."""
         with self._lock:
             self._receivers[index] = dict(counts)
+            self._beats[_part(index)] = time.monotonic()
 
     def receiver_ended(self, index: int) -> None:
         """A receiver ended: its totals stay counted."""
         with self._lock:
             self._ended.update(self._receivers.pop(index, {}))
+            self._beats.pop(_part(index), None)
 
     def count(self, name: str, number: int = 1) -> None:
         """Count something of the supervisor's own."""
@@ -173,7 +183,9 @@ class Board:
 
     def summary(self) -> Summary:
         """Give what the status page shows anybody."""
-        faults = [f"{part} does not move" for part in self.alive()] + self.not_ready()
+        faults = list(
+            dict.fromkeys([f"{part} does not move" for part in self.alive()] + self.not_ready())
+        )
         unpublished = self.unpublished()
         with self._lock:
             return Summary(
@@ -210,6 +222,11 @@ class Board:
         with self._lock:
             return [part for part, beat in self._beats.items() if now - beat > STALE]
 
+    def _still(self) -> list[str]:
+        """What does not move, of that which an image needs: receivers sooner, they get nothing meanwhile."""
+        dead = [part for part in self.alive() if part != "publisher"]
+        return list(dict.fromkeys([*map(_part, self.hung), *dead]))
+
     def not_ready(self) -> list[str]:
         """Why no image should be sent now; empty where it may."""
         reasons = []
@@ -219,6 +236,7 @@ class Board:
             reasons.append("not-listening")
         if not self.running:
             reasons.append("no-receiver")
+        reasons += [f"{part} does not move" for part in self._still()]
         if self._free() < self._reserve:
             reasons.append("disk-reserve")
         with self._lock:
@@ -259,6 +277,7 @@ class Board:
         found: dict[str, dict[str, float]] = {
             "associations_active": {"": self.associations},
             "receivers": {"": self.running},
+            "receivers_hung": {"": len(self.hung)},
             "disk_free_bytes": {"": self._free()},
             "unpublished_oldest_age_seconds": {"": _age(self.oldest)},
             "journal_waiting_bytes": {"": self.journal_bytes},
@@ -281,6 +300,10 @@ class Board:
             lines += [f"# HELP dcm2fhir_{metric} {text}", f"# TYPE dcm2fhir_{metric} {kind}"]
             lines += [f"dcm2fhir_{metric}{labels} {value}" for labels, value in values.items()]
         return "\n".join(lines) + "\n"
+
+
+def _part(receiver: int) -> str:
+    return f"receiver {receiver}"
 
 
 def _age(moment: float) -> float:

@@ -172,6 +172,7 @@ class Daemon:
         self._stack.callback(self._receivers.kill)
         for index in range(count):
             self._receivers.start(index)
+            self._board.receiver(index, {})  # its time runs from here
         deadline = time.monotonic() + 60
         for receiver in self._receivers.running.values():
             while not receiver.ready:
@@ -245,6 +246,7 @@ class Daemon:
                     self._lost(selector, key.data, draining=bool(self._until))
             if self._broken:
                 return 70
+            self._receivers.watch(time.monotonic())
             self._receivers.settle()
             self._look()
             self._revive(selector, draining=bool(self._until))
@@ -295,6 +297,7 @@ class Daemon:
         held = list(self._receivers.open())
         self._work.carried = frozenset(study for _, _, study in held if study)
         self._board.open = held
+        self._board.hung = sorted(self._receivers.hung)
         self._board.beat("accepting")
         if self._tls is not None and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + CERTIFICATES
@@ -320,6 +323,7 @@ class Daemon:
             if time.monotonic() >= at:
                 del self._restarts[index]
                 receiver = self._receivers.start(index)
+                self._board.receiver(index, {})
                 selector.register(receiver.channel, selectors.EVENT_READ, receiver)
                 self._board.running = len(self._receivers.running)
 

@@ -75,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _get(self) -> None:
         board = self.server.board
         if self.path == "/livez":
-            self._said(board.alive())
+            self._said([f"{part} does not move" for part in board.alive()])
         elif self.path == "/readyz":
             self._said(board.not_ready(), board.unpublished())
         elif self.path == "/metrics":

@@ -36,6 +36,8 @@ __all__ = ["ReceiverProcess", "Receivers"]
 logger = logging.getLogger("converter.listener")
 PATIENCE: Final = 0.5
 """Seconds that one beyond a limit waits: receivers tell a moment late of those that ended."""
+STILL: Final = 10.0
+"""Seconds without a word of a receiver after which it gets no connections; each says something once a second."""
 
 
 class Waiting(NamedTuple):
@@ -53,6 +55,8 @@ class ReceiverProcess:
     index: int
     process: subprocess.Popen[bytes]
     channel: socket.socket
+    heard: float
+    """When it last said something, on the monotonic clock."""
     ready: bool = False
     taken: bool = False
     connections: dict[int, str] = field(default_factory=dict)
@@ -85,6 +89,8 @@ class Receivers:
         self._waiting: list[Waiting] = []
         self.running: dict[int, ReceiverProcess] = {}
         self.counts: Counter[str] = Counter()
+        self.hung: set[int] = set()
+        """Receivers that run and do not move."""
         self._notes = Notes()
 
     def start(self, index: int) -> ReceiverProcess:
@@ -99,7 +105,7 @@ class Receivers:
             )
         ours.settimeout(5.0)  # of a receiver that takes nothing
         ours.send(msgspec.msgpack.encode(self._settings(index)))
-        started = self.running[index] = ReceiverProcess(index, process, ours)
+        started = self.running[index] = ReceiverProcess(index, process, ours, time.monotonic())
         return started
 
     def hear(self, receiver: ReceiverProcess) -> bool:
@@ -112,8 +118,24 @@ class Receivers:
             got = None
         if got is None:
             return False
+        receiver.heard = time.monotonic()
         self._take(receiver, got[0])
         return True
+
+    def watch(self, now: float) -> None:
+        """See who does not move, after hearing what there was to hear: a supervisor that was late blames nobody."""
+        hung = {r.index for r in self._ready() if now - r.heard > STILL}
+        for index in sorted(hung - self.hung):
+            logger.error("receiver %d does not move: it gets no connections until it does", index)
+        for index in sorted(self.hung - hung):
+            logger.warning("receiver %d moves again, or has ended", index)
+        self.hung = hung
+
+    def _ready(self) -> list[ReceiverProcess]:
+        return [receiver for receiver in self.running.values() if receiver.ready]
+
+    def _moving(self) -> list[ReceiverProcess]:
+        return [receiver for receiver in self._ready() if receiver.index not in self.hung]
 
     def _take(self, receiver: ReceiverProcess, message: Message) -> None:
         if isinstance(message, Ready):
@@ -141,6 +163,7 @@ class Receivers:
             receiver.process.kill()
             receiver.process.wait()
         del self.running[receiver.index]
+        self.hung.discard(receiver.index)
 
     def open(self) -> Iterator[tuple[int, str, str]]:
         """(number, address, study) of all associations."""
@@ -154,10 +177,9 @@ class Receivers:
 
     @property
     def full(self) -> bool:
-        """Whether the next connection has to wait in the system's queue: too many are open, or no receiver runs."""
+        """Whether the next connection has to wait in the system's queue: too many are open, or no receiver moves."""
         total = self.connections + len(self._waiting)
-        ready = any(receiver.ready for receiver in self.running.values())
-        return not ready or total >= self._policy.max_sockets
+        return not self._moving() or total >= self._policy.max_sockets
 
     def accept(self, sock: socket.socket, remote: tuple[Any, ...]) -> None:
         """Take a connection: refuse its address, or pass it to the least busy receiver."""
@@ -192,7 +214,7 @@ class Receivers:
         )
 
     def _pass(self, sock: socket.socket, remote: tuple[Any, ...], *, over: bool) -> None:
-        ready = [receiver for receiver in self.running.values() if receiver.ready]
+        ready = self._moving()
         if not ready:
             sock.close()
             self.counts["dropped.no-receiver"] += 1

@@ -32,6 +32,7 @@ def test_counters_are_there_before_their_first_event(board):
         name = f'dcm2fhir_associations_rejected_total{{reason="{rejection.reason}"}}'
         assert found[name] == 0
     assert found["dcm2fhir_receiver_restarts_total"] == 0
+    assert found["dcm2fhir_journal_damaged_records_total"] == 0
     assert found['dcm2fhir_studies{state="conflict"}'] == 0
     assert found['dcm2fhir_outbox{state="dead"}'] == 0
 

@@ -32,10 +32,13 @@ __all__ = [
     "Setting",
     "default_files",
     "load",
+    "overlooked",
     "settings_of",
 ]
 
 PREFIX = "DCM2FHIR_"
+_OF_OTHERS = re.compile(r"CONFIG|TEST_.*|(.*_)?(SERVICE_HOST|SERVICE_PORT.*|PORT_[0-9]+_.*)")
+"""What Kubernetes makes for a service, and our tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,24 @@ def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]
             table: dict[str, Any] = {}
             _put(table, tuple(name.removeprefix(PREFIX).lower().split("__")), environ[name])
             yield name, table
+
+
+def overlooked(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Variables that are named as ours and name no key, each with what was probably meant."""
+    keys: dict[str, str] = {}
+    for section in msgspec.structs.fields(Config):
+        inner = _struct(section.type)
+        for field in msgspec.structs.fields(inner) if inner is not None else ():
+            name = f"{section.name}__{field.name}".upper()
+            keys[name.replace("__", "_")] = PREFIX + name
+    found = []
+    for name in sorted(environ):
+        rest = name.removeprefix(PREFIX)
+        if rest == name or "__" in name or _OF_OTHERS.fullmatch(rest) or "://" in environ[name]:
+            continue
+        near = difflib.get_close_matches(rest, keys, n=1)
+        found.append(name + (f"; did you mean {keys[near[0]]}?" if near else ""))
+    return found
 
 
 def _put(tree: dict[str, Any], key: Key, value: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from converter.config import default_files, load, settings_of
+from converter.config import default_files, load, overlooked, settings_of
 from converter.errors import ConfigurationError, MappingError
 from converter.settings import Config, parse_size
 
@@ -142,6 +142,20 @@ def test_variables_of_an_orchestrator_are_none_of_ours():
         "DCM2FHIR_CONVERT__REPORT": "",
     }
     assert load(environ=environ).config == Config()
+    assert overlooked({**environ, "DCM2FHIR_LISTEN_PORT": "tcp://10.0.0.1:11112"}) == []
+
+
+def test_a_variable_that_names_no_key_is_told_with_the_nearest():
+    environ = {
+        "DCM2FHIR_LISTEN_QUIET_PERIOD": "5s",
+        "DCM2FHIR_LISTEN_PORT": "104",
+        "DCM2FHIR_CONFIG": "",
+        "HOME": "/",
+    }
+    assert overlooked(environ) == [
+        "DCM2FHIR_LISTEN_PORT; did you mean DCM2FHIR_LISTEN__PORT?",
+        "DCM2FHIR_LISTEN_QUIET_PERIOD; did you mean DCM2FHIR_LISTEN__QUIET_PERIOD?",
+    ]
 
 
 def test_lists_in_the_environment_have_commas():

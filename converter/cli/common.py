@@ -195,7 +195,7 @@ def configuration(
         As on the command line.
     """
     from converter.cli import logs
-    from converter.config import load
+    from converter.config import load, overlooked
 
     given = {key: value for key, value in flags.items() if value is not None and value != ()}
     try:
@@ -203,6 +203,8 @@ def configuration(
     except MappingError as error:
         raise refusal(error.faults) from error
     logs.start(loaded.config.log.format, verbose=verbose, quiet=quiet)
+    for name in overlooked():
+        logs.logger.warning("the environment names no key of the configuration: %s", name)
     return loaded
 
 

@@ -105,6 +105,9 @@ def _together(loaded: Loaded) -> Iterator[tuple[list[Key], str]]:
             [("success_status",), ("keep_files",)],
             "0xB006 says that pixel data is discarded: not with keep_files (--keep-files)",
         )
+    output = loaded.config.convert.output
+    if held.keep_files and output and Path(held.keep_files).resolve() == Path(output).resolve():
+        yield [("keep_files",)], "is the folder of the resources (-o): name another (--keep-files)"
     if parse_duration(held.quiet_period) > parse_duration(held.quiet_cap):
         yield (
             [("quiet_period",), ("quiet_cap",)],

@@ -86,7 +86,13 @@ class Publisher:
                 self._request, self._store, self._ledger, revisions, Stop(), self._enqueue
             )
             published = sum(state == "published" for state in states.values())
-            logger.info("published: %d of %d studies that were due", published, len(revisions))
+            back = sum(state == "excluded" for state in states.values())
+            logger.info(
+                "published: %d of %d studies that were due%s",
+                published,
+                len(revisions),
+                f"; taken back: {back}" if back else "",
+            )
         except (StoreError, SinkError, OSError) as error:
             self.fault = "studies cannot be published"
             # the words of the system name a path

@@ -58,7 +58,7 @@ def refusal(error: OSError, output: str | os.PathLike[str], study_uid: str = "")
     """What the system refused, in words that say what to do; see `guarded`."""
     where = os.fspath(output)
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        message = f"No space left for {where}: free some or name another output, and run again."
+        message = f"No space left for {where}: free some or name another output."
     elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         message = f"{where} is not writable: change its permissions or name another output."
     elif error.errno == errno.EPIPE:

@@ -141,6 +141,7 @@ LISTEN = {
     "port = 70000": "listen.port: is no port",
     'tls_key = "there"': "listen.tls_key: goes with tls_cert",
     'keep_files = "files"\nsuccess_status = "0xB006"': "listen.success_status: 0xB006 says",
+    'keep_files = "out"\n[convert]\noutput = "./out/"': "listen.keep_files: is the folder of the resources",
     'quiet_period = "20m"': "listen.quiet_period: a quiet_period (--quiet-period) of 20m is longer",
     'quiet_cap = "30s"': "listen.quiet_cap: a quiet_period (--quiet-period) of 60s is longer",
     '[listen.peers.a]\nae_titles = ["É"]': "listen.peers.a.ae_titles: is no AE title",

@@ -22,9 +22,10 @@ __all__ = ["dead"]
 STATE = option(
     "--state",
     metavar="FILE|URL",
-    help="The study store (default: listen.db in $XDG_STATE_HOME/dcm2fhir, or convert.db where that is not there).",
+    help="The study store (default: the daemon's, which is listen.db in $XDG_STATE_HOME/dcm2fhir, or convert.db where that is not there).",
 )
 TO = option("--to", metavar="URL|NAME", default="", help="Only of this destination.")
+CONFIG = option("--config", "config_file", metavar="FILE", help="Configuration file.")
 
 
 @click.group()
@@ -45,6 +46,7 @@ def dead() -> None:
 )
 @STATE
 @TO
+@CONFIG
 @option(
     "--format",
     "form",
@@ -53,19 +55,20 @@ def dead() -> None:
     help="How it is written.",
 )
 @verbosity
-def list_(state: str | None, to: str, form: str, **_: Any) -> int:
+def list_(state: str | None, to: str, config_file: str | None, form: str, **_: Any) -> int:
     """List what waits for a person, the oldest first."""
-    return _beside(state, lambda outbox: _list(outbox.letters(to), form))
+    return _beside(state, config_file, lambda outbox: _list(outbox.letters(to), form))
 
 
 @dead.command(cls=Command, examples="dcm2fhir dead show 1.2.826.0.1.3680043.1")
 @click.argument("study_uid")
 @STATE
 @TO
+@CONFIG
 @verbosity
-def show(study_uid: str, state: str | None, to: str, **_: Any) -> int:
+def show(study_uid: str, state: str | None, to: str, config_file: str | None, **_: Any) -> int:
     """Show one study: what was answered, what it means and what to do."""
-    return _beside(state, lambda outbox: _show(_found(outbox, to, [study_uid])))
+    return _beside(state, config_file, lambda outbox: _show(_found(outbox, to, [study_uid])))
 
 
 @dead.command(
@@ -79,8 +82,16 @@ def show(study_uid: str, state: str | None, to: str, **_: Any) -> int:
 @option("--all", "every", is_flag=True, help="All of them.")
 @STATE
 @TO
+@CONFIG
 @verbosity
-def replay(study_uids: tuple[str, ...], every: bool, state: str | None, to: str, **_: Any) -> int:
+def replay(
+    study_uids: tuple[str, ...],
+    every: bool,
+    state: str | None,
+    to: str,
+    config_file: str | None,
+    **_: Any,
+) -> int:
     """Queue studies again; they are rendered anew when they are sent."""
 
     def change(outbox: Outbox) -> int:
@@ -89,7 +100,7 @@ def replay(study_uids: tuple[str, ...], every: bool, state: str | None, to: str,
         click.echo(f"queued again: {count}; deliver them with: dcm2fhir send")
         return 0
 
-    return _beside(state, change)
+    return _beside(state, config_file, change)
 
 
 @dead.command(
@@ -103,8 +114,16 @@ def replay(study_uids: tuple[str, ...], every: bool, state: str | None, to: str,
 @option("--all", "every", is_flag=True, help="All of them.")
 @STATE
 @TO
+@CONFIG
 @verbosity
-def drop(study_uids: tuple[str, ...], every: bool, state: str | None, to: str, **_: Any) -> int:
+def drop(
+    study_uids: tuple[str, ...],
+    every: bool,
+    state: str | None,
+    to: str,
+    config_file: str | None,
+    **_: Any,
+) -> int:
     """Give studies up at a destination; the study store keeps them."""
 
     def change(outbox: Outbox) -> int:
@@ -112,12 +131,12 @@ def drop(study_uids: tuple[str, ...], every: bool, state: str | None, to: str, *
         click.echo(f"dropped: {count}")
         return 0
 
-    return _beside(state, change)
+    return _beside(state, config_file, change)
 
 
-def _beside(state: str | None, work: Callable[[Outbox], int]) -> int:
+def _beside(state: str | None, config_file: str | None, work: Callable[[Outbox], int]) -> int:
     """Do something with an outbox beside whoever uses it, and say whose it is."""
-    configuration(None, {})
+    state = configuration(config_file, {"listen.state": state}).config.listen.state
     from converter.cli.delivering import state_file
     from converter.store import open_beside, place_of
 

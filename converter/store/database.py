@@ -263,6 +263,8 @@ class SqliteDatabase(Database):
             if self._kept
             else "run again (TMPDIR names another folder for temporary files)"
         )
+        if self._damaged == KEEP:
+            again = "a daemon goes on by itself; a command is to be run again"
         code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             return f"The disk of the study store is full. Free some space and {again}."

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from types import SimpleNamespace
 
+import pytest
+
 from converter.errors import StoreError
 from converter.listener import work
 from converter.listener.board import Board
+from converter.listener.ledger import Ledger
 from converter.listener.publisher import Publisher
 from converter.listener.work import Ending, Work
 
@@ -41,6 +44,15 @@ def test_a_store_that_is_away_is_said_once_by_who_delivers_and_once_when_it_is_b
         "studies cannot be delivered now: away",
         "studies are delivered again",
     ]
+
+
+def test_a_full_disk_is_said_to_a_daemon_in_words_that_fit_it(tmp_path):
+    ledger = Ledger(tmp_path / "listen.db", patient=True, role="daemon")
+    ledger.database.connection.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StoreError) as said:
+        ledger.database.prepare(["CREATE TABLE large AS SELECT zeroblob(1000000)"])
+    ledger.close()
+    assert "full. Free some space and a daemon goes on by itself" in str(said.value)
 
 
 def test_a_publisher_that_cannot_go_on_says_it_once_and_once_when_it_can(

@@ -108,7 +108,9 @@ def test_excluding_republishing_purging_and_a_copy(daemon, instance, tmp_path):
     running.studies("exclude", "1.2.3")
     running.published(2, 1)
     running.until(lambda: running.metric('studies{state="excluded"}') == 1)
-    running.until(lambda: "published: 0 of 1 studies that were due; taken back: 1" in running.text())
+    running.until(
+        lambda: "published: 0 of 1 studies that were due; taken back: 1" in running.text()
+    )
     send(running, instance("1.2.3", 2))
     running.until(lambda: running.metric('instances_total{kind="new"}') == 3)
     assert "1.2.3\texcluded" in running.studies("list", "--state-is", "excluded")

@@ -17,6 +17,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from converter.cli.checks.ports import _http_taken
 from converter.cli.studies import STATES as CLI_STATES
 from converter.errors import ConfigurationError, StoreError
 from converter.listener import http as listener_http
@@ -248,6 +249,9 @@ def test_an_output_that_takes_nothing_leaves_it_ready_and_is_said(tmp_path, stat
         status, _, text = ask(port, "/readyz", token=None)
         assert (status, text) == (200, "ok\npublisher: studies cannot be published\n")
         page = ask(port, "/", token=None)[2]
+        seen = _http_taken(port, "HTTP port")
+    assert seen.status == "warning"
+    assert "receives and is hindered: publisher: studies cannot be published" in seen.found
     assert "Ready: it listens" in page
     assert "<strong>Received, not published</strong>" in page
 

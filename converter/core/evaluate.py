@@ -59,6 +59,12 @@ def evaluate(rules: RuleSet, rule: Rule, key: Key) -> Outcome:
 def _apply(rules: RuleSet, rule: Rule, key: Key) -> Outcome:
     header = {tag: value for tag, value in zip(rule.tags, key, strict=True) if value is not None}
     call = Call(rule, header, rules.site, rules.tables)
+    outcome = _outcome(call, rule)
+    call.end()
+    return outcome
+
+
+def _outcome(call: Call, rule: Rule) -> Outcome:
     for source, expected in rule.when:
         found = [value for view in call.at(source) for value in view.strings(source.last)[:1]]
         if expected not in found:

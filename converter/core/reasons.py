@@ -143,7 +143,10 @@ REASONS: dict[str, Reason] = {
     ),
     "filtered": Reason("skipped", False, "Left out by a filter of the command line.", "Nothing."),
     "not-found": Reason(
-        "skipped", True, "A path of a list does not exist, or a file went while the run was on.", "Correct the list, or run again."
+        "skipped",
+        True,
+        "A path of a list does not exist, or a file went while the run was on.",
+        "Correct the list, or run again.",
     ),
     "nested-archive": Reason(
         "skipped",

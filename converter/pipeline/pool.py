@@ -74,9 +74,9 @@ def _begin_worker(setup: Callable[..., None], arguments: tuple[Any, ...]) -> Non
 
 
 def collect_seldom() -> None:
-    """Look for garbage in circles less often: headers make none, and every look goes over all there is."""
+    """Look for garbage in circles hardly ever: we make none, and every look goes over all that is remembered."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(1_000_000, 20, 50)
 
 
 def _follow(sentinel: int) -> None:

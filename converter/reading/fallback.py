@@ -5,6 +5,8 @@ pydicom tells of values in its warnings, logs and exceptions: none of them leave
 
 from __future__ import annotations
 
+import gc
+import itertools
 import logging
 import threading
 import warnings
@@ -122,6 +124,11 @@ class _Last:
         return self.stopped
 
 
+_SWEPT: Final = 500
+"""Objects after which garbage is looked for: of some pydicom leaves circles, and others of ours look seldom."""
+_read_so_far = itertools.count(1)
+
+
 def read_with_pydicom(
     source: Source,
     what: Plan,
@@ -173,6 +180,8 @@ def read_with_pydicom(
             raise Refused("truncated-header" if file.ended else "malformed") from None
         finally:
             logger.disabled = disabled
+            if not next(_read_so_far) % _SWEPT:
+                gc.collect(1)
 
 
 def _read(

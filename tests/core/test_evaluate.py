@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from tests.core.making import (
     imaging_study,
     overlaid,
     shipped_rules,
+    study,
 )
 
 
@@ -220,3 +223,17 @@ def test_the_order_of_instances_changes_nothing(data):
         convert(assemble(STUDY, blocks(order, rules)), rules) for order in (made, shuffled)
     )
     assert one == other
+
+
+def test_a_rule_that_is_applied_leaves_no_circles_for_the_garbage_collector():
+    rules = shipped_rules()
+    made = study({"PatientID": "1", "PatientName": "Adams^Ann", "StudyDate": "20240101"})
+    convert(made, rules)
+    rules.memo.clear()
+    gc.collect()
+    gc.disable()
+    try:
+        convert(made, rules)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -211,6 +211,10 @@ class Call:
         self.view = self.top
         self.keyword = ""
 
+    def end(self) -> None:
+        """Let go of the views, which hold this: else each is garbage that waits to be looked for."""
+        del self.top, self.view
+
     @property
     def default_charset(self) -> str:
         """SpecificCharacterSet to assume where none is stated: the sender's, else the site's."""

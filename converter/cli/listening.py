@@ -66,7 +66,7 @@ class DaemonDelivery:
 def _told(row: Row, delivery: Delivery) -> None:
     """Say which study waits for a person: its own list says that it is published."""
     if delivery.state in {"held", "dead"}:
-        from converter.listener.writer import log_name
+        from converter.listener.notes import log_name
 
         name = log_name(row.study_uid)
         logger.warning("study %s waits in `dcm2fhir dead list`: %s", name, delivery.reason)

@@ -158,7 +158,7 @@ def show(
 ) -> None:
     """Show one study."""
     from converter.listener.files import place_of as file_of
-    from converter.listener.writer import log_name
+    from converter.listener.notes import log_name
 
     with opened(state, config_file) as ledger:
         row = _one(ledger, uid)

@@ -7,17 +7,23 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Final, TextIO
 
 from converter.core.values import is_uid
 
-__all__ = ["Notes", "quiet_warnings"]
+__all__ = ["Notes", "log_name", "quiet_warnings"]
 
 logger = logging.getLogger("converter.listener")
 INTERVAL: Final = 60.0
 MOST: Final = 64
 """Kinds that are told apart within an interval: a scanner takes another title each time."""
 Key = tuple[int, str, str]
+
+
+def log_name(uid: str) -> str:
+    """A study or object in a log line: enough to find it by its UID, too little to be an identifier."""
+    return blake2b(uid.encode(), digest_size=4).hexdigest()
 
 
 class Notes:
@@ -54,7 +60,7 @@ class Notes:
         address, title : str
             Of the peer; what it sent is cleaned here.
         sop_instance : bytes
-            Of the object; logged where it is a UID.
+            Of the object; where it is a UID, its name in log lines is told.
         """
         with self._lock:
             key = level, what, _sender(address, title)
@@ -68,7 +74,7 @@ class Notes:
             self._held[key] = [due, 0]
             self._next = min(self._next, due)
         uid = sop_instance.rstrip(b"\0 ").decode("latin_1")
-        about = f", SOP instance {uid}" if is_uid(uid) else ""
+        about = f", SOP instance {log_name(uid)}" if is_uid(uid) else ""
         logger.log(level, "%s: %s%s", what, key[2], about)
 
     def settle(self) -> None:

@@ -10,9 +10,9 @@ from converter.delivery.sender import refusal_of
 from converter.listener import parts
 from converter.listener.board import Summary
 from converter.listener.markup import Markup, element, joined
+from converter.listener.notes import log_name
 from converter.listener.status import STATUSES
 from converter.listener.window import PAGE, STATES, Listed, WholeStudy
-from converter.listener.writer import log_name
 from converter.store.outbox import Letter
 
 __all__ = ["associations", "dead_letters", "message", "overview", "studies", "study"]

@@ -16,7 +16,7 @@ from converter.core.rejection import withdraw
 from converter.core.study import pack_block
 from converter.listener import subjects
 from converter.listener.ledger import Ledger, removed, study_blocks
-from converter.listener.writer import log_name
+from converter.listener.notes import log_name
 from converter.pipeline import Request
 from converter.pipeline.converting import convert_studies, reduce_companions
 from converter.pipeline.pool import Stop

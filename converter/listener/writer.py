@@ -16,10 +16,11 @@ from converter.errors import StoreError
 from converter.listener.files import settle
 from converter.listener.journal import lock_folder, segments
 from converter.listener.ledger import Ledger
+from converter.listener.notes import log_name
 from converter.listener.record import Received, unpack_received
 from converter.listener.tail import Tail
 
-__all__ = ["Writer", "log_name", "receiver_folders", "waiting_bytes"]
+__all__ = ["Writer", "receiver_folders", "waiting_bytes"]
 
 BATCH = 2 << 20
 """Bytes of the journals that one transaction takes in."""
@@ -261,10 +262,3 @@ class Writer:
         for tail in self._tails.values():
             tail.close()
         self._tails.clear()
-
-
-def log_name(study_uid: str) -> str:
-    """A study in a log line: enough to find it with ``studies list``, too little to be an identifier."""
-    from hashlib import blake2b
-
-    return blake2b(study_uid.encode(), digest_size=4).hexdigest()

@@ -20,6 +20,7 @@ from converter.reading.encoding import SHORT, UNDEFINED
 from converter.reading.layout import BEGIN, Layout, layout_of
 from converter.reading.quick import NOTHING, items_at
 from converter.reading.result import HandOver, Limits, Read, Refused
+from converter.reading.source import Pipe
 from converter.reading.start import MUST_STAY
 from converter.reading.walk import nested, whole
 
@@ -318,6 +319,8 @@ def _follow(
                         spans += (at + length, end)
                         at = end
                         continue
+                if isinstance(source, Pipe):
+                    return None  # a miss behind it would find that what was passed is gone
                 alike = None
                 cursor = _cursor(source, data, at, limits, explicit=explicit)
                 at = _nested(cursor, header, tag, what)

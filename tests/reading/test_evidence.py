@@ -48,6 +48,17 @@ class Pipe(io.BytesIO):
 
 @pytest.mark.parametrize("undefined", [False, True])
 @pytest.mark.parametrize("limits", [Limits(), DAEMON])
+def test_much_evidence_costs_no_object_where_smaller_ones_were_read_before(undefined, limits):
+    for count in (1, 2, 3, 4, 5) * 2:
+        read_bytes(key_object(count, undefined=undefined), WANTED)
+    data = key_object(17_000, undefined=undefined)
+    read = read_stream(Pipe(data), len(data), WANTED, limits=limits)
+    assert isinstance(read, Read)
+    assert read.findings == ("evidence-too-large",)
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+@pytest.mark.parametrize("limits", [Limits(), DAEMON])
 @pytest.mark.parametrize("piped", [False, True])
 @pytest.mark.parametrize(("count", "kept"), [(1, True), (900, True), (17_000, False)])
 def test_evidence_is_kept_up_to_a_bound_and_never_costs_the_object(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 
 import pytest
 
+from converter.cli.logs import SILENT
 from tests.servers.postgres import server
 
 
@@ -15,6 +18,20 @@ def _no_settings_of_this_machine(monkeypatch, tmp_path_factory):
         monkeypatch.delenv(name)
     for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / name.lower()))
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before(monkeypatch):
+    """A command that ran within a test has set up logging for its process, and the next test looks at what is logged."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    kept = {}
+    for logger in map(logging.getLogger, ("converter", *SILENT)):
+        kept[logger] = (logger.handlers[:], logger.propagate, logger.level)
+    yield
+    for logger, (handlers, propagate, level) in kept.items():
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -12,21 +12,6 @@ import pytest
 from converter.cli import logs
 
 
-@pytest.fixture(autouse=True)
-def _as_before(monkeypatch):
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    kept = {}
-    for name in ("converter", *logs.SILENT):
-        logger = logging.getLogger(name)
-        kept[name] = (logger.handlers[:], logger.propagate, logger.level)
-    yield
-    for name, (handlers, propagate, level) in kept.items():
-        logger = logging.getLogger(name)
-        logger.handlers[:] = handlers
-        logger.propagate = propagate
-        logger.setLevel(level)
-
-
 def started(form="text", **options):
     stream = io.StringIO()
     logs.start(form, stream=stream, **options)

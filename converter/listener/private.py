@@ -28,6 +28,7 @@ from converter.errors import ConfigurationError
 from converter.listener.hardened import HardenedSocket
 from converter.listener.policy import VERIFICATION, Context
 from converter.listener.stream import Stream
+from converter.listener.wire import PDU_HEADER, known_items
 
 __all__ = [
     "Names",
@@ -175,6 +176,7 @@ def associate(
 
     def reading() -> None:
         try:
+            _ignore_unknown(stream)
             read()
         except Exception as error:  # noqa: BLE001  what a peer sends when there may have no rule (PS3.8 Table 9-10)
             broken(error)
@@ -189,6 +191,14 @@ def associate(
     association._serve_request = serving  # type: ignore[assignment,method-assign]  # noqa: SLF001
     association.dul.run = reading  # type: ignore[method-assign]
     return association
+
+
+def _ignore_unknown(stream: Stream) -> None:
+    """Leave out of the request at hand what pynetdicom has no rule for; what may follow it stays where it is."""
+    end = stream.at + 6 + PDU_HEADER.unpack_from(stream.data, stream.at)[2]
+    request = known_items(bytes(stream.data[stream.at : end]))
+    stream.at = end - len(request)
+    stream.data[stream.at : end] = request
 
 
 def _serve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -19,6 +20,7 @@ __all__ = [
     "ProtocolError",
     "Stopped",
     "TimedOut",
+    "known_items",
     "p_data",
     "parse_command",
     "plausible_request",
@@ -39,6 +41,10 @@ PDU_HEADER: Final = Struct(">BBI")
 PDV_HEADER: Final = Struct(">IBB")
 HEADERS: Final = Struct(">BBIIBB")
 """Both, as they follow each other at the start of a P-DATA."""
+_ITEM: Final = Struct(">BBH")
+_USER_INFORMATION: Final = 0x50
+_KNOWN: Final = range(0x51, 0x59)
+"""Sub-items of user information that a request may have (PS3.7 section D.3.3, PS3.8 section D.1)."""
 _ELEMENT: Final = Struct("<HHI")
 _STORE: Final = b"\0\0\0\1\2\0\0\0\1\0"
 """Element that says that a command is a C-STORE-RQ."""
@@ -98,6 +104,41 @@ def plausible_request(head: bytes | bytearray) -> bool | None:
     if len(head) < 6 + FIXED:
         return None
     return all(byte >= 0x20 or byte == 0 for byte in head[10:42])
+
+
+def known_items(request: bytes) -> bytes:
+    """A whole A-ASSOCIATE-RQ without sub-items of user information that later editions may define.
+
+    Whoever knows an earlier edition ignores them (PS3.8 section D.2); pynetdicom knows no rule for them.
+    A request whose items do not fit into each other is given back as it is, for whoever refuses it.
+    """
+    kept = bytearray(request[: 6 + FIXED])
+    for kind, start, end in _items(request, 6 + FIXED, len(request)):
+        if end > len(request):
+            return request
+        if kind != _USER_INFORMATION:
+            kept += request[start:end]
+            continue
+        inner = bytearray()
+        for sub, first, last in _items(request, start + 4, end):
+            if last > end:
+                return request
+            if sub in _KNOWN:
+                inner += request[first:last]
+        kept += _ITEM.pack(kind, 0, len(inner)) + inner
+    PDU_HEADER.pack_into(kept, 0, ASSOCIATE_RQ, 0, len(kept) - 6)
+    return bytes(kept)
+
+
+def _items(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Type, start and end of each item; the last may say that it ends behind the end."""
+    while at < end:
+        if end - at < 4:
+            yield 0, at, end + 1
+            return
+        kind, _, length = _ITEM.unpack_from(data, at)
+        yield kind, at, at + 4 + length
+        at += 4 + length
 
 
 def whole_store(data: bytes | bytearray, at: int, end: int, most: int) -> bool | None:

@@ -74,7 +74,8 @@ def no_thread_dies(monkeypatch):
         request(user=MAXIMUM + item(0x54, b"\0\4" + b"1.2\0" + b"\7\7")),
         request(user=MAXIMUM + item(0x53, b"\0")),
         request(user=MAXIMUM + item(0x55, b"x" * 400)),
-        request(user=MAXIMUM + item(0x77, b"x" * 60000)),
+        request(user=MAXIMUM + item(0x77, b"x" * 60000) + b"\x77\0\1\0x"),
+        request(user=MAXIMUM + item(0x77, b"") * 15000 + b"\x77"),
         request(more=b"\x20\0\xff\xff"),
     ],
 )
@@ -93,6 +94,26 @@ def test_a_request_that_is_malformed_is_aborted_and_leaves_nothing(both, data_se
         with Sender(running.port).associate() as sender:
             assert sender.store(data, uid).status == 0
             sender.release()
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        MAXIMUM + item(0x5A, b"of a later edition"),
+        item(0x77, b"x" * 60000) + MAXIMUM,
+        item(0x59, b"\0\2ok") + MAXIMUM + item(0xFF, b"") * 15000,
+    ],
+    ids=["one", "long", "many"],
+)
+def test_user_information_of_later_editions_is_ignored(both, data_set, user):
+    """PS3.8 section D.2: not even a reason to reject."""
+    data, uid = data_set()
+    with both() as running, Sender(running.port) as sender:
+        sender.send(request(user=user))
+        assert sender.answered().accepted == {1: EXPLICIT}
+        assert sender.store(data, uid).status == 0
+        sender.release()
+        assert not running.counts().get("dropped.malformed-request")
 
 
 def test_an_exception_in_negotiation_ends_with_an_abort(both, monkeypatch):

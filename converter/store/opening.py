@@ -12,6 +12,7 @@ from converter.store.address import ServerPlace, StatePlace
 from converter.store.database import KEEP, READ_ANEW, Database, SqliteDatabase
 from converter.store.place import Lock, private_folder, refuse_network, sweep
 from converter.store.sql import SqlStore
+from converter.store.temporary import TemporaryStore
 
 __all__ = ["open_beside", "open_database", "open_kept", "open_temporary"]
 
@@ -67,12 +68,8 @@ def open_temporary() -> SqlStore:
         lock.close()
 
     try:
-        return SqlStore(
-            SqliteDatabase(folder / "store.db", kept=False),
-            kept=False,
-            scratch=str(folder),
-            on_close=remove,
-        )
+        database = SqliteDatabase(folder / "store.db", kept=False)
+        return TemporaryStore(database, scratch=str(folder), on_close=remove)
     except BaseException:
         remove()
         raise

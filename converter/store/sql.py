@@ -209,11 +209,14 @@ class SqlStore(Reads):
                 "INSERT INTO converted (study_uid, state, series, instances, data) VALUES (?, ?, ?, ?, ?)",
                 [(i.study_uid, i.state, i.series, i.instances, _encode(_slim(i))) for i in saved],
             )
-            uids = [item.study_uid for item in saved]
-            sql = f"SELECT study_uid, id FROM converted WHERE study_uid IN ({marks(uids)})"  # noqa: S608
-            ids: dict[str, int] = dict(db.execute(sql, uids).fetchall())
-            sops = sorted((sop, ids[item.study_uid]) for item in saved for sop in item.sops)
-            db.executemany("INSERT INTO sop VALUES (?, ?) ON CONFLICT DO NOTHING", sops)
+            self._save_sops(db, saved)
+
+    def _save_sops(self, db: Connection, saved: Sequence[Converted]) -> None:
+        uids = [item.study_uid for item in saved]
+        sql = f"SELECT study_uid, id FROM converted WHERE study_uid IN ({marks(uids)})"  # noqa: S608
+        ids: dict[str, int] = dict(db.execute(sql, uids).fetchall())
+        sops = sorted((sop, ids[item.study_uid]) for item in saved for sop in item.sops)
+        db.executemany("INSERT INTO sop VALUES (?, ?) ON CONFLICT DO NOTHING", sops)
 
     def _current(self, conversions: Sequence[Converted]) -> Sequence[Converted]:
         """Conversions of what the store holds now."""

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from converter.core.issues import Issue
@@ -132,6 +133,23 @@ def test_series_of_several_studies_come_by_study(store):
         ("1.1", ["1.1.1"]),
         ("1.2", ["1.1.1", "1.9"]),
         ("1.3", ["1.9"]),
+    ]
+
+
+def test_instances_of_several_studies_come_by_study(store):
+    def save(uid, *sops):
+        store.save([msgspec.structs.replace(made(uid), sops=list(sops))])
+
+    save("1.3", 5, -(2**63), 7)
+    save("1.1", 1, 2)
+    assert list(store.shared()) == []
+    save("1.2", 2**63 - 1, 7, 1)
+    save("1.4", 5, 2**63 - 1)
+    assert list(store.shared()) == [
+        ("1.1", {1}),
+        ("1.2", {1, 7, 2**63 - 1}),
+        ("1.3", {5, 7}),
+        ("1.4", {5, 2**63 - 1}),
     ]
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from converter.delivery.answers import backoff, retry_after
+from converter.delivery.answers import backoff, decide, retry_after
 from converter.delivery.clock import Clock
 from converter.delivery.job import Job, search_together
 from converter.delivery.redact import Refusal
@@ -336,6 +336,9 @@ class Sender:
         if target.outlet.circuit:  # no proof that it works again
             target.open(target.outlet.circuit, now + self.timing.probe)
         wait = max(self._wait(row.attempts + 1), asked)
+        answer = delivery.answer
+        if (answer.status or answer.failure) and decide(answer, "read") == "again":
+            target.fails(_said(delivery), now + wait)
         return self._due(row, delivery, kept, now, now + wait)
 
     def _wait(self, attempts: int) -> float:

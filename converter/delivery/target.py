@@ -19,6 +19,10 @@ logger = logging.getLogger("converter.delivery")
 STREAK = 10
 """So many different studies refused in a row for the same reason are no fault of theirs."""
 PACK = 4
+TRIES = 3
+"""So many failed in a row are told: one may be the fault of its study, or of a moment."""
+QUIET = 60.0
+"""Seconds before such a row is told again: a server that fails every other time fills no log."""
 AWAY = {
     "connect": "nobody answers; look whether the server is up and the address right",
     "tls": "no TLS connection comes about; look at its certificate, and at `ca` of the destination",
@@ -53,6 +57,9 @@ class Target:
     """Whether it is logged that nothing goes there, and that it goes again: by a daemon. A command says it at its end."""
     said: str = ""
     """What was logged and is not over."""
+    failed: int = 0
+    """Attempts in a row that the server answered with a failure of its own, or not in time."""
+    quiet_until: float = float("-inf")
 
     def begin(self, outbox: Outbox, workers: int) -> None:
         """Take up what is remembered of the destination."""
@@ -93,6 +100,13 @@ class Target:
             if not self.outlet.circuit:
                 self._say("away", AWAY.get(failure, failure), self.down_until)
 
+    def fails(self, why: str, then: float) -> None:
+        """It answers, and takes nothing now: each study waits for itself."""
+        self.failed += 1
+        if self.failed >= TRIES and not self.said and time.monotonic() >= self.quiet_until:
+            self.quiet_until = time.monotonic() + QUIET
+            self._say("failing", f"{why}, {TRIES} tries in a row", then)
+
     def shift(self, by: float) -> None:
         """Wait as long as before: the machine's clock was set back, which the store knows already."""
         self.down_until += by
@@ -127,7 +141,7 @@ class Target:
 
     def close(self) -> None:
         """Close it: a study was taken, or refused for another reason."""
-        self.streak, self.fingerprint = [], ""
+        self.streak, self.fingerprint, self.failed = [], "", 0
         if self.outlet.circuit:
             self.remember(circuit="", probe_at=0.0)
         if self.said:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
@@ -304,6 +305,36 @@ def test_a_daemon_says_once_that_a_server_is_away(box, caplog):
     assert sender.targets[base].failures > 1
     (said,) = caplog.messages
     assert "nobody answers" in said
+
+
+def test_a_daemon_says_once_that_a_server_only_fails_and_once_that_it_takes_again(
+    stub, box, caplog
+):
+    stub.fault = lambda asked: Fault(503, {}, outcome("exception", "no room for DOE^JANE"))
+    box.fill(4, stub.base, now=time.time())
+    sender = box.sender(stub.base, timing=Timing(base=0.01, cap=0.02))
+    sender.targets[stub.base].aloud = True
+    with caplog.at_level(logging.WARNING, "converter.delivery"):
+        sender.run(until=sender.clock.now() + 0.5)
+        assert sender.tally.attempts > 8
+        (said,) = caplog.messages
+        assert said.startswith(f"{stub.base}: nothing is delivered: HTTP 503, 3 tries in a row. ")
+        assert re.search(r"the next try is at \d\d:\d\d:\d\dZ$", said)
+        stub.fault = lambda asked: None
+        assert sender.run().delivered == 4
+    assert caplog.messages[1:] == [f"{stub.base}: studies are delivered again"]
+
+
+def test_a_server_that_fails_now_and_then_fills_no_log(stub, box, caplog):
+    """A failure beside successes is none of the server as a whole; rows of them are told once a minute."""
+    failing = itertools.cycle([True] * 5 + [False] * 5)
+    stub.fault = lambda asked: Fault(500, {}, b"") if next(failing) else None
+    box.fill(30, stub.base, now=time.time())
+    sender = box.sender(stub.base, workers=1, timing=Timing(base=0.001, cap=0.002))
+    sender.targets[stub.base].aloud = True
+    with caplog.at_level(logging.WARNING, "converter.delivery"):
+        assert sender.run().delivered == 30
+    assert len(caplog.messages) <= 2
 
 
 def test_a_circuit_is_probed_every_five_minutes_while_a_sender_runs(stub, box):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from hashlib import blake2b
+from operator import attrgetter
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from converter.errors import SourceError
@@ -12,7 +13,7 @@ from converter.sources import archives
 from converter.sources.task import Entry, Filters, Skipped, Task, is_remote, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = ["Input", "listed", "local_path", "look", "plan"]
 
@@ -26,6 +27,8 @@ MEMBERS = 2000
 """Members of an archive in one task."""
 DICOMDIR_CLASS = b"\x02\x00\x02\x00UI\x14\x001.2.840.10008.1.3.10"
 """Media Storage SOP Class UID of a DICOMDIR as explicit little endian, PS3.10 section 7.1."""
+
+_name: Callable[[os.DirEntry[str]], str] = attrgetter("name")
 
 
 class Input(NamedTuple):
@@ -191,7 +194,7 @@ class _Planner:
                         continue
                     self.folders.add((status.st_dev, status.st_ino))
                 with os.scandir(folder) as scan:
-                    entries = sorted(scan, key=lambda entry: entry.name)
+                    entries = sorted(scan, key=_name)
             except OSError as error:
                 yield _failed(folder, error)
                 continue

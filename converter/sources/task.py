@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -82,6 +82,13 @@ class Task(NamedTuple):
     last: int | None = None
     """Range of members of an archive; ``None`` for all."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To a worker as one text: entry by entry its way would cost a tenth of what is done there."""
+        if not self.entries or any(entry[1:] != (-1, -1) for entry in self.entries):
+            return Task, tuple(self)
+        paths = "\0".join([entry.path for entry in self.entries])
+        return _of_paths, (self.kind, paths, self.first, self.last)
+
     def halves(self) -> list[Task]:
         """Split, to find the one file that kills its reader; an empty list where it cannot be split."""
         if self.kind == "files":
@@ -96,6 +103,12 @@ class Task(NamedTuple):
             return []
         middle = (self.first + self.last) // 2
         return [self._replace(last=middle), self._replace(first=middle)]
+
+
+def _of_paths(
+    kind: Literal["files", "archive"], paths: str, first: int, last: int | None
+) -> Task:
+    return Task(kind, tuple(map(Entry, paths.split("\0"))), first, last)
 
 
 class Packed(msgspec.Struct, array_like=True, frozen=True):

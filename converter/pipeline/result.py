@@ -125,18 +125,17 @@ class RunResult:
 
     def studies(self) -> Iterator[StudyResult]:
         """Every study that came so far, by UID."""
-        for outcome in self._store.outcomes():
-            if outcome.study_uid:
-                yield StudyResult(
-                    outcome.study_uid,
-                    f"ImagingStudy/{outcome.resource_id}" if outcome.resource_id else "",
-                    outcome.profiles,
-                    outcome.state,
-                    outcome.reason,
-                    outcome.issues,
-                    outcome.series,
-                    outcome.instances,
-                )
+        for outcome in self._store.outcomes(companions=False):
+            yield StudyResult(
+                outcome.study_uid,
+                f"ImagingStudy/{outcome.resource_id}" if outcome.resource_id else "",
+                outcome.profiles,
+                outcome.state,
+                outcome.reason,
+                outcome.issues,
+                outcome.series,
+                outcome.instances,
+            )
 
     def skipped(self) -> Iterator[Skipped]:
         """Every input that was left out, by path; paths are relative to their input."""

@@ -78,7 +78,9 @@ def open_sink(
     if dry_run:
         return NullSink(path if output_format == "json" and output != "-" else None)
     if output_format == "json":
-        return StdoutSink() if output == "-" else FileSink(path, pretty=pretty, durable=durable)
+        if output == "-":
+            return StdoutSink()
+        return FileSink(path, pretty=pretty, durable=durable, once=True)
     single = single_output(output, (".ndjson",) if output_format == "ndjson" else (".json",))
     if output_format == "ndjson":
         if single is None:

@@ -93,12 +93,22 @@ class Files:
     folder : Path
     pretty, durable : bool
         See `FileSink`.
+    looked_for : frozenset of str, optional
+        Types of which something may stand; default: any.
     """
 
-    def __init__(self, folder: Path, *, pretty: bool = True, durable: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        pretty: bool = True,
+        durable: bool = False,
+        looked_for: frozenset[str] | None = None,
+    ) -> None:
         self.folder = folder
         self.pretty = pretty
         self.durable = durable
+        self._looked_for = looked_for
         self._temporary = TEMPORARY
         self._folders: set[str] = set()
         self._absent = ""
@@ -111,9 +121,14 @@ class Files:
 
     def stands(self, resource_type: str, resource_id: str) -> Json | None:
         """Resource that stands in the folder."""
+        if self._is_new(resource_type):
+            return None
         found = read_standing(self.folder, resource_type, resource_id)
         self._absent = relative_path(resource_type, resource_id) if found is None else ""
         return found
+
+    def _is_new(self, resource_type: str) -> bool:
+        return self._looked_for is not None and resource_type not in self._looked_for
 
     def write(self, resource: Json) -> str:
         """Write a resource; a file that holds the same bytes is left alone."""
@@ -125,7 +140,8 @@ class Files:
             if resource_type not in self._folders:
                 make_private_folder(self.folder / resource_type)
                 self._folders.add(resource_type)
-            if relative == self._absent or not _holds(path, data):
+            absent = relative == self._absent or self._is_new(resource_type)
+            if absent or not _holds(path, data):
                 temporary = f"{self._root}/{resource_type}/{self._temporary}"
                 replace_file(path, temporary, data, durable=self.durable)
         except OSError as error:
@@ -145,9 +161,14 @@ class FileSink(Files):
         Indent, so that people and ``diff`` can read it.
     durable : bool
         Sync each file before it takes its name: a power cut then loses none that was reported.
+    once : bool
+        Each resource is written but once while it is open, so that types of which none stood when it was opened
+        need not be looked for.
     """
 
-    def __init__(self, folder: Path, *, pretty: bool = True, durable: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, pretty: bool = True, durable: bool = False, once: bool = False
+    ) -> None:
         super().__init__(folder, pretty=pretty, durable=durable)
         self._stood: set[str] = set()
         self._shared = False
@@ -159,6 +180,8 @@ class FileSink(Files):
         try:
             with guarded(folder):
                 self._look()
+            if once:
+                self._looked_for = frozenset(self._stood)
             if self._lock.left:
                 self.sweep()
         except BaseException:
@@ -179,7 +202,9 @@ class FileSink(Files):
     def for_workers(self) -> Files:
         """What worker processes of this run write with, which call `Files.in_worker` first."""
         self._shared = True
-        return Files(self.folder, pretty=self.pretty, durable=self.durable)
+        return Files(
+            self.folder, pretty=self.pretty, durable=self.durable, looked_for=self._looked_for
+        )
 
     def wrote(self, resource_type: str) -> None:
         """Note that a worker wrote a resource."""

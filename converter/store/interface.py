@@ -232,8 +232,8 @@ class StudyStore(Protocol):
     def save_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         """Save what became of resources."""
 
-    def outcomes(self) -> Iterator[Outcome]:
-        """Outcomes: studies by UID, then companions by type and id."""
+    def outcomes(self, *, companions: bool = True) -> Iterator[Outcome]:
+        """Outcomes: studies by UID, then companions by type and id, if these are asked for."""
 
     def skipped(self) -> Iterator[SkippedRow]:
         """Inputs that were left out, by path and reason."""

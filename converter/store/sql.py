@@ -325,8 +325,12 @@ class SqlStore(Reads):
                 ],
             )
 
-    def outcomes(self) -> Iterator[Outcome]:
-        sql = "SELECT data FROM outcome ORDER BY study_uid = '', study_uid, resource_type, resource_id"
+    def outcomes(self, *, companions: bool = True) -> Iterator[Outcome]:
+        only = "" if companions else "WHERE study_uid <> ''"
+        sql = (
+            f"SELECT data FROM outcome {only} "  # noqa: S608
+            "ORDER BY study_uid = '', study_uid, resource_type, resource_id"
+        )
         with self._database.guard():
             for (data,) in self._database.stream(sql):
                 yield decode_outcome(data)

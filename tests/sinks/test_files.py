@@ -103,6 +103,20 @@ def test_symbolic_link_in_place_of_the_temporary_file_is_not_followed(out, tmp_p
     assert (out / NAME).exists()
 
 
+@pytest.mark.parametrize("once", [False, True])
+def test_what_stood_when_the_folder_was_opened_is_found_by_workers_as_well(out, once):
+    first = FileSink(out, once=once)
+    first.write(STUDY)
+    first.close()
+    again = FileSink(out, once=once)
+    for id_, files in (("1", again), ("2", again.for_workers())):
+        assert files.stands("ImagingStudy", STUDY["id"]) == STUDY
+        assert files.stands("Patient", id_) is None
+        files.write({"resourceType": "Patient", "id": id_})
+        assert (out / "Patient" / f"{id_}.json").exists()
+    again.close()
+
+
 def test_foreign_files_in_the_folder_stay(out):
     (out / "ImagingStudy").mkdir(parents=True)
     (out / "notes.txt").write_text("mine")

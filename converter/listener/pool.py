@@ -39,6 +39,10 @@ PATIENCE: Final = 0.5
 STILL: Final = 10.0
 """Seconds without a word of a receiver after which it gets no connections; each says something once a second."""
 
+GIVEN_UP: Final = 300.0
+"""Seconds without a word after which a receiver is killed: its senders gave up long ago, and what it acknowledged is
+in its journal."""
+
 
 class Waiting(NamedTuple):
     """A connection that was accepted, and would be one too many."""
@@ -58,6 +62,7 @@ class ReceiverProcess:
     heard: float
     """When it last said something, on the monotonic clock."""
     ready: bool = False
+    killed: bool = False
     taken: bool = False
     connections: dict[int, str] = field(default_factory=dict)
     """Number to address of what was passed to it and has not ended."""
@@ -91,6 +96,7 @@ class Receivers:
         self.counts: Counter[str] = Counter()
         self.hung: set[int] = set()
         """Receivers that run and do not move."""
+        self._watched = float("inf")
         self._notes = Notes()
 
     def start(self, index: int) -> ReceiverProcess:
@@ -124,12 +130,21 @@ class Receivers:
 
     def watch(self, now: float) -> None:
         """See who does not move, after hearing what there was to hear: a supervisor that was late blames nobody."""
+        if now - self._watched > STILL:
+            for receiver in self.running.values():
+                receiver.heard = now  # the machine was suspended: they get as long as ever to say something
+        self._watched = now
         hung = {r.index for r in self._ready() if now - r.heard > STILL}
         for index in sorted(hung - self.hung):
             logger.error("receiver %d does not move: it gets no connections until it does", index)
         for index in sorted(self.hung - hung):
             logger.warning("receiver %d moves again, or has ended", index)
         self.hung = hung
+        for receiver in self.running.values():
+            if now - receiver.heard > GIVEN_UP and not receiver.killed:
+                logger.error("receiver %d said nothing for %d s: killed", receiver.index, GIVEN_UP)
+                receiver.killed = True
+                receiver.process.kill()
 
     def _ready(self) -> list[ReceiverProcess]:
         return [receiver for receiver in self.running.values() if receiver.ready]

@@ -21,11 +21,11 @@ LISTENING = re.compile(r"listening (\S+)@\S+:(\d+), (http://\S+)\n")
 class Daemon:
     """``dcm2fhir listen`` as a process."""
 
-    def __init__(self, folder, *options, env=None, out=True, **given):
+    def __init__(self, folder, *options, env=None, out=True, program=("-m", "converter"), **given):
         self.folder = folder
         self.state = folder / "state" / "listen.db"
         self.out = folder / "out"
-        command = [sys.executable, "-m", "converter", "listen", "-v"]
+        command = [sys.executable, *program, "listen", "-v"]
         command += ["-o", str(self.out)] if out else []
         command += ["--state", str(self.state), "--http-port", "0", "--disk-reserve", "1MiB"]
         if "--port" not in options:

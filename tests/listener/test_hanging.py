@@ -1,4 +1,4 @@
-"""A receiver that hangs is seen: it gets no connections, and health says so; one that is late for a moment is not blamed."""
+"""A receiver that hangs is seen: it gets no connections, health says so, and in the end it is killed; one that is late is not blamed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from converter.listener.board import Board
 from converter.listener.control import Ready, State, send
 from converter.listener.policy import Policy
-from converter.listener.pool import STILL, ReceiverProcess, Receivers
-from tools.dicom_sender import Sender
+from converter.listener.pool import GIVEN_UP, STILL, ReceiverProcess, Receivers
+from tools.dicom_sender import Gone, Sender
 
 
 @pytest.fixture
@@ -60,6 +60,15 @@ def test_a_supervisor_that_was_late_blames_nobody(pool):
     assert not receivers.hung
 
 
+def test_a_machine_that_was_suspended_blames_nobody(pool):
+    receivers, _ = pool
+    begin = receivers.running[0].heard
+    receivers.watch(begin + 1)
+    receivers.watch(begin + 2 * GIVEN_UP)
+    assert not receivers.hung
+    assert not receivers.running[0].killed
+
+
 def test_health_says_which_part_does_not_move(tmp_path, monkeypatch):
     board = Board(tmp_path, 0)
     board.bound, board.running = True, 2
@@ -103,4 +112,28 @@ def test_a_stopped_receiver_is_left_alone_while_the_other_serves(daemon):
     running.until(lambda: running.get("/readyz") == (200, "ok\n"))
     assert running.get("/livez") == (200, "ok\n")
     assert "does not move: it gets no connections" in running.text()
+    running.end()
+
+
+SOON = "from converter.listener import pool; pool.GIVEN_UP = 5.0; from converter.cli.main import main; main()"
+
+
+def test_a_receiver_that_never_moves_again_is_killed_and_loses_nothing(daemon, data_set):
+    """After five minutes; here sooner."""
+    running = daemon("--receivers", "1", "--quiet-period", "60s", program=("-c", SOON))
+    with Sender(running.port).associate() as kept:
+        assert kept.store(*data_set(1)).status == 0
+        children = subprocess.run(
+            ["pgrep", "-P", str(running.process.pid)], capture_output=True, text=True, check=True
+        ).stdout.split()
+        os.kill(int(children[0]), signal.SIGSTOP)
+        running.until(lambda: running.metric("receiver_restarts_total") == 1)
+        running.until(lambda: running.get("/readyz") == (200, "ok\n"))
+        with pytest.raises(Gone):
+            kept.read(1)
+    with Sender(running.port).associate() as sender:
+        assert sender.store(*data_set(2)).status == 0
+        sender.release()
+    running.until(lambda: running.metric('instances_total{kind="new"}') == 2)
+    assert "receiver 0 said nothing for 5 s: killed" in running.text()
     running.end()

@@ -130,9 +130,9 @@ class Receivers:
 
     def watch(self, now: float) -> None:
         """See who does not move, after hearing what there was to hear: a supervisor that was late blames nobody."""
-        if now - self._watched > STILL:
+        if now - self._watched > STILL:  # a suspended machine: they get as long as ever
             for receiver in self.running.values():
-                receiver.heard = now  # the machine was suspended: they get as long as ever to say something
+                receiver.heard = now
         self._watched = now
         hung = {r.index for r in self._ready() if now - r.heard > STILL}
         for index in sorted(hung - self.hung):

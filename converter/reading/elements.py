@@ -8,8 +8,9 @@ their tags: one call of the engine takes a header as far as its elements are kno
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from struct import Struct
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from converter.core.header import Header, Wanted
 from converter.reading.encoding import LONG, SHORT, UNDEFINED, WIDTH, any_bytes, length_and_value
@@ -29,19 +30,22 @@ Action = tuple[int, int, int]
 """Tag, length of the whole element where it is known, and one of the above."""
 
 _MEMO_SIZE: Final = 16384
-_PAYS: Final = 100, 400
+_PAYS: Final = 50, 400
 """Elements that are walked one by one before a pattern is made, for each that is in it: at first, and later on.
 
-In the time that making one takes, 100 to 150 are walked.
+In the time that making one takes, 100 to 150 are walked: what is learned early serves more headers.
 """
 _MOST: Final = 2048
 """Elements of a pattern, each length of one for itself."""
 _MOST_LENGTHS: Final = 64
+_FEW: Final = 4
+"""Lengths of one element, each of which has a group of its own: its value need not be cut from behind what precedes it."""
+_PART: Final = 512
+"""Bytes of a part of a pattern that is passed at once, at least."""
 _WIDEST: Final = 4096
 _OPEN: Final = b"\xff\xff\xff\xff"
 _UNTIL_END: Final = -1
 _TAG: Final = Struct("<HH").unpack_from
-_T = TypeVar("_T")
 
 
 class Known:
@@ -182,34 +186,45 @@ class Pattern:
         *,
         explicit: bool,
     ) -> None:
-        self._tags = [0, *sorted(elements)]
+        self._tags = [0]
         """Of the groups, of which the last that matched tells how far it went."""
         self._sequences = sequences
         values: list[tuple[int, int]] = []
-        whole: list[tuple[int, int, int, Wanted | None]] = []
+        whole: list[tuple[int, int, Wanted | None]] = []
         items = _items(explicit=explicit)
-        pattern = b""
-        for number, tag in enumerate(self._tags[1:], 1):
+        pattern = part = b""
+        groups: set[bytes] = set()
+        for tag in sorted(elements):
+            group = bytes((tag >> 16 & 0xFF,))
+            if len(part) > _PART and group not in groups:
+                pattern += _passable(part, groups)
+                part = b""
+                groups.clear()
+            groups.add(group)
             ways = [
                 (re.escape(head), items if length == _UNTIL_END else any_bytes(length))
                 for head, length in elements[tag].items()
             ]
-            any_way = b"|".join(head + body for head, body in ways)
-            if tag not in wanted:
-                one = (b"(?:" + any_way + b")" if len(ways) > 1 else any_way) + b"()"
-            elif len(ways) == 1 and wanted[tag] is None:
-                ((head, body),) = ways
-                one = head + b"(" + body + b")"
-                values.append((tag, number))
+            number = len(self._tags)
+            if tag in wanted and wanted[tag] is None and len(ways) <= _FEW:
+                one = b"|".join(head + b"(" + body + b")" for head, body in ways)
+                values += [(tag, number + way) for way in range(len(ways))]
+                self._tags += [tag] * len(ways)
             else:
-                one = b"(" + any_way + b")"
-                whole.append((tag, number, len(next(iter(elements[tag]))), wanted[tag]))
-            pattern += b"(?:" + one + b"|)"
-        self._match = re.compile(pattern, re.DOTALL).match
-        self._values = _two([tag for tag, _ in values])
-        self._groups = _two([number for _, number in values])
-        self._whole = _two([(tag, width, inner) for tag, _, width, inner in whole])
-        self._whole_groups = _two([number for _, number, _, _ in whole])
+                any_way = b"|".join(head + body for head, body in ways)
+                self._tags.append(tag)
+                if tag not in wanted:
+                    one = (b"(?:" + any_way + b")" if len(ways) > 1 else any_way) + b"()"
+                else:
+                    one = b"(" + any_way + b")"
+                    values.append((tag, number))
+                    whole.append((tag, len(next(iter(elements[tag]))), wanted[tag]))
+            part += b"(?:" + one + b"|)"
+        self._match = re.compile(pattern + _passable(part, groups), re.DOTALL).match
+        self._kept = [tag for tag, _ in values]
+        # asked for two groups or more, a match gives a tuple
+        self._groups = [*(number for _, number in values), 1, 1]
+        self._whole = whole
 
     def take(self, data: bytes, at: int, header: Header) -> tuple[int, int, int] | None:
         """Take as many elements from a place on as are known, and keep what is wanted of them.
@@ -223,34 +238,30 @@ class Pattern:
         found = self._match(data, at)
         if found is None or not found.lastindex:
             return None
-        more: Header = {}
-        if self._whole:
-            elements = found.group(*self._whole_groups)
-            for (tag, width, inner), element in zip(self._whole, elements, strict=True):
-                if element is None:
-                    continue
-                if inner is None:
-                    more[tag] = element[width:]
-                    continue
-                packed = self._sequences.packed(element, width, inner)
-                if packed is None:
-                    return None
-                more[tag] = packed
-        if self._values:
-            values = found.group(*self._groups)
-            if None in values:
-                pairs = zip(self._values, values, strict=True)
-                header.update((tag, value) for tag, value in pairs if value is not None)
-            else:
-                header.update(zip(self._values, values, strict=True))
-        header.update(more)
         group, number = _TAG(data, at)
-        return found.end(), group << 16 | number, self._tags[found.lastindex]
+        first, last = group << 16 | number, self._tags[found.lastindex]
+        tags, groups = self._kept, self._groups
+        if begin := bisect_left(tags, first):
+            tags, groups = tags[begin:], groups[begin:]
+        pairs = zip(tags, found.group(*groups), strict=False)
+        taken = {tag: value for tag, value in pairs if value is not None}
+        for tag, width, inner in self._whole:
+            element = taken.get(tag)
+            if element is None:
+                continue
+            value = (
+                element[width:] if inner is None else self._sequences.packed(element, width, inner)
+            )
+            if value is None:
+                return None
+            taken[tag] = value
+        header.update(taken)
+        return found.end(), first, last
 
 
-def _two(several: list[_T]) -> list[_T]:
-    """One that is alone twice: asked for two groups or more, a match gives a tuple."""
-    return several * 2 if len(several) == 1 else several
+def _passable(part: bytes, groups: set[bytes]) -> bytes:
+    """Give a part of the pattern that is passed at once where the next element's group is none of these, by its lower byte."""
+    return b"(?:(?=[" + re.escape(b"".join(sorted(groups))) + b"])" + part + b"|)" if part else b""
 
 
 def _items(*, explicit: bool) -> bytes:

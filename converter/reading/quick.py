@@ -53,13 +53,13 @@ class Sequences:
         wanted : Wanted
             Of its items; must stay as it is.
         """
-        length = int.from_bytes(data[at - 4 : at], "little")
-        if wanted is NOTHING and length != UNDEFINED:
-            return _NO_ITEMS if at + length == len(data) else None
         key = id(wanted), data
         found = self._packed.get(key)
         if found is not None:
             return found
+        length = int.from_bytes(data[at - 4 : at], "little")
+        if wanted is NOTHING and length != UNDEFINED:
+            return _NO_ITEMS if at + length == len(data) else None
         try:
             items, end = items_at(data, at, length, wanted, self.memos, explicit=self._explicit)
         except LookupError:

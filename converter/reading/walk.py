@@ -50,6 +50,8 @@ _TRIES: Final = 3
 """How often the pattern may take little of a header before the rest is walked element by element."""
 _ELEMENT: Final = 32
 """Bytes of an ordinary one."""
+_AGAIN: Final = 24
+"""Elements that are walked one by one in the time that the pattern takes beside what it matches."""
 _LITTLE: Final = 24 * _ELEMENT
 """Bytes whose elements are walked one by one in the time that the pattern takes at least."""
 
@@ -134,9 +136,11 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
     wanted, last_wanted = what.wanted, what.last
     data, at = cursor.data, cursor.at
     ordered = True
-    walked = alone = 0
+    walked = alone = again = 0
     while True:
         if tries and pattern is not None and at < len(data):
+            alone += again
+            again = _AGAIN
             taken = pattern.take(data, at, header)
             if taken is None:
                 tries -= 1

@@ -23,7 +23,7 @@ from converter.cli.rules import (
     options_of,
     rules_of,
 )
-from converter.cli.targets import refuse_targets
+from converter.cli.targets import own, refuse_targets
 from converter.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def request_of(
         rules=rules,
         options=options_of(settings),
         parts=parts,
-        sink=None if dry_run or not settings.output else _sink(settings),
+        sink=None if dry_run or not settings.output else _sink(settings, stack),
         judge=judge_of(rules, checker=checker),
         worker_judge=WorkerJudge(rules, checker),
         names=names,
@@ -197,6 +197,7 @@ def request_of(
             frozenset(settings.study_uid),
             settings.include,
             settings.exclude,
+            own(settings),
         ),
         ignore_changed=settings.ignore_changed,
         jobs=settings.jobs or len(os.sched_getaffinity(0)),
@@ -229,7 +230,7 @@ def _names(given: dict[str, Any], stack: ExitStack) -> Iterator[str] | tuple[str
     return listed(stream, nul=bool(given.get("null")))
 
 
-def _sink(settings: ConvertSettings) -> Sink:
+def _sink(settings: ConvertSettings, stack: ExitStack) -> Sink:
     from converter.settings import parse_size
     from converter.sinks import open_sink
 
@@ -239,7 +240,7 @@ def _sink(settings: ConvertSettings) -> Sink:
     )
     size = parse_size(settings.max_file_size) if settings.max_file_size else 0
     try:
-        return open_sink(
+        sink = open_sink(
             settings.output,
             settings.format,
             max_file_size=size or (0 if single else NDJSON_FILE),
@@ -249,6 +250,9 @@ def _sink(settings: ConvertSettings) -> Sink:
         )
     except ConfigurationError as error:
         raise usage(str(error)) from error
+    # a run gives up its own sink, but one that is refused never comes so far
+    stack.push(lambda kind, *_: sink.abort() if kind else None)
+    return sink
 
 
 def _announce(loaded: Loaded, request: Request) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from converter.cli.common import usage
 from converter.errors import SinkError
+from converter.sources.task import Own
 from converter.store.address import is_url
 
 if TYPE_CHECKING:
@@ -16,9 +17,21 @@ if TYPE_CHECKING:
 
     from converter.settings import ConvertSettings
 
-__all__ = ["refuse_targets"]
+__all__ = ["own", "refuse_targets"]
 
 _PREAMBLE = 128
+_BESIDE = ("", ".lock", "-wal", "-shm", "-journal")
+"""What a state file has beside it."""
+
+
+def own(settings: ConvertSettings) -> Own:
+    """What the run writes, which may lie in a folder that it reads."""
+    output, report, state = (
+        os.path.realpath(value) if value and value != "-" and not is_url(value) else ""
+        for value in (settings.output, settings.report, settings.state)
+    )
+    files = {output, report, *(state + end for end in _BESIDE if state)} - {""}
+    return Own(output, frozenset(files))
 
 
 def refuse_targets(settings: ConvertSettings, inputs: Sequence[str]) -> None:

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from converter.sources.planning import Input, look, plan
-from converter.sources.task import Entry, Filters, Packed, Skipped, Task, TaskResult, printable
+from converter.sources.task import Entry, Filters, Own, Packed, Skipped, Task, TaskResult, printable
 from converter.sources.worker import read_task
 
 __all__ = [
     "Entry",
     "Filters",
     "Input",
+    "Own",
     "Packed",
     "Skipped",
     "Task",

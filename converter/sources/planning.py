@@ -199,7 +199,10 @@ class _Planner:
                 yield _failed(folder, error)
                 continue
             below: list[tuple[str, str]] = []
+            ours = self.filters.own if self.filters.own.near(folder) else None
             for entry in entries:
+                if ours is not None and ours.holds(entry.path) and not entry.is_dir():
+                    continue
                 if (
                     plain
                     and entry.is_file(follow_symlinks=False)

@@ -8,11 +8,21 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-__all__ = ["Entry", "Filters", "Packed", "Skipped", "Task", "TaskResult", "is_remote", "printable"]
+__all__ = [
+    "Entry",
+    "Filters",
+    "Own",
+    "Packed",
+    "Skipped",
+    "Task",
+    "TaskResult",
+    "is_remote",
+    "printable",
+]
 
 HIDDEN = "hidden-"
 """Stands in an address for what was asked for, with a digest of it."""
@@ -105,9 +115,7 @@ class Task(NamedTuple):
         return [self._replace(last=middle), self._replace(first=middle)]
 
 
-def _of_paths(
-    kind: Literal["files", "archive"], paths: str, first: int, last: int | None
-) -> Task:
+def _of_paths(kind: Literal["files", "archive"], paths: str, first: int, last: int | None) -> Task:
     return Task(kind, tuple(map(Entry, paths.split("\0"))), first, last)
 
 
@@ -136,6 +144,40 @@ class TaskResult(msgspec.Struct, array_like=True):
     """Entries of the task that are finished with this part."""
 
 
+_WRITTEN = re.compile(
+    r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64}\.json"
+    r"|[A-Z][A-Za-z]{1,63}\.[0-9]{3,}\.ndjson|manifest\.json|bundle-[0-9]{3,}\.json"
+)
+"""Files of a sink, by their path in its folder; what else lies there is an input like any other."""
+_PASSING = ".dcm2fhir."
+"""What the names of our locks and temporary files begin with."""
+
+
+class Own(NamedTuple):
+    """What the run itself writes, by real path: a walk that meets it passes by."""
+
+    output: str = ""
+    """Folder that resources go to."""
+    files: frozenset[str] = frozenset()
+
+    def near(self, folder: str) -> bool:
+        """Whether any of it may lie in a folder, itself and not further down."""
+        return folder in {self.output, *map(os.path.dirname, self.files)} or (
+            self.output != "" and os.path.dirname(folder) == self.output
+        )
+
+    def holds(self, path: str) -> bool:
+        """Whether a file in such a folder is part of it."""
+        if path in self.files or os.path.basename(path).startswith(_PASSING):
+            return True
+        root = self.output.rstrip("/") + "/"
+        found = bool(self.output) and path.startswith(root) and _WRITTEN.fullmatch(path, len(root))
+        return bool(found)
+
+
+NOTHING: Final = Own()
+
+
 @dataclass(frozen=True)
 class Filters:
     """What the command line asks to leave out. Empty is no filter."""
@@ -145,6 +187,7 @@ class Filters:
     include: tuple[str, ...] = ()
     """Globs: without a slash they match the name, else the path relative to its input."""
     exclude: tuple[str, ...] = ()
+    own: Own = NOTHING
 
     @cached_property
     def _included(self) -> tuple[tuple[bool, re.Pattern[str]], ...]:

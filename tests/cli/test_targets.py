@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -87,3 +88,30 @@ def test_the_summary_is_printed_where_the_report_cannot_be(capsys):
     err = capsys.readouterr().err
     assert "Studies" in err
     assert "/dev/full" in err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-o", "in/fhir", "--report", "in/report.json", "--state", "in/run.db"],
+        ["-o", "in"],
+        ["-o", "in", "--format", "ndjson"],
+        ["-o", "in/fhir", "--format", "bundle"],
+        ["-o", "in/all.ndjson", "--format", "ndjson"],
+    ],
+    ids=" ".join,
+)
+def test_what_a_run_writes_among_its_inputs_is_none_of_the_next(options):
+    for _ in range(2):
+        assert convert("in", "--report", "report.json", *options) == 0
+        report = "in/report.json" if "in/report.json" in options else "report.json"
+        counts = json.loads(Path(report).read_bytes())["counts"]
+        assert (counts["files"], counts["skipped"]) == (len(list(DEMO.rglob("*.dcm"))), {})
+
+
+@pytest.mark.parametrize("form", ["json", "ndjson", "bundle"])
+def test_a_run_that_is_refused_leaves_no_lock(form, capsys):
+    Path("bad.db").write_text("no database")
+    assert convert("in", "-o", "out", "--format", form, "--state", "bad.db") == 7
+    assert "bad.db is damaged" in capsys.readouterr().err
+    assert list(Path("out").iterdir()) == []

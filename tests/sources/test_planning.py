@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from converter.errors import SourceError
-from converter.sources import Filters, Input, Skipped, look, plan
+from converter.sources import Filters, Input, Own, Skipped, look, plan
 from converter.sources.archives import sniff
 from converter.sources.planning import LEAST, MOST, listed
 
@@ -35,6 +35,27 @@ def test_a_folder_is_walked_in_an_order_that_never_changes(folder):
 
 def test_a_file_without_extension_is_read(folder, gather):
     assert "in/a/x/deep" in gather(folder).sources
+
+
+@pytest.mark.parametrize("output", ["", "b", "fhir"])
+@pytest.mark.parametrize("with_stat", [False, True])
+def test_what_the_run_writes_itself_is_passed_by_and_nothing_else(folder, output, with_stat):
+    """An output may be the input, or lie in it, and hold objects as well."""
+    out = folder / output
+    written = ("Patient/1.json", "Encounter.000.ndjson", "manifest.json", "bundle-001.json")
+    for name in (*written, ".dcm2fhir.lock", "Patient/.dcm2fhir.tmp"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(b"{}")
+    (folder / "report.json").write_bytes(b"{}")
+    kept = {"notes.json", "patient/2.json", "a/Patient/1.json", "a/report.json"}
+    for name in kept:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(b"{}")
+    own = Own(str(out), frozenset({str(out), str(folder / "report.json")}))
+    items = list(plan([str(folder)], filters=Filters(own=own), with_stat=with_stat))
+    assert sorted(Path(e.path) for task in items for e in task.entries) == sorted(
+        [*(folder / n for n in ("b/1.dcm", "b/2.dcm", "a/x/deep", "top")), *(out / n for n in kept)]
+    )
 
 
 def test_an_input_that_does_not_exist_is_told_before_anything_is_read(folder, tmp_path):

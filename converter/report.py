@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REPORT_VERSION",
+    "FailedRun",
     "RunLike",
     "SkippedLike",
     "StudyLike",
@@ -104,7 +106,9 @@ def redacted(path: str) -> str:
     return f"sha256:{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
 
 
-def report(run: RunLike, *, exit_code: int, redact: bool = False) -> Iterator[bytes]:
+def report(
+    run: RunLike, *, exit_code: int, redact: bool = False, error: str = ""
+) -> Iterator[bytes]:
     """Give the report in pieces, one entry a line.
 
     Parameters
@@ -114,6 +118,8 @@ def report(run: RunLike, *, exit_code: int, redact: bool = False) -> Iterator[by
         What the process will end with.
     redact : bool
         Hashes instead of paths (``--redact-paths``).
+    error : str
+        What ended the run before its end.
     """
     shown: Callable[[str], str] = redacted if redact else _printable
     head: dict[str, Any] = {
@@ -125,6 +131,9 @@ def report(run: RunLike, *, exit_code: int, redact: bool = False) -> Iterator[by
             shown(path if "://" in path else os.path.abspath(path))  # noqa: PTH100  keeps links
             for path in run.inputs
         ],
+        "ended": "failed" if error else "interrupted" if run.interrupted else "done",
+        # a message names the output, as the user did
+        "error": None if redact else error or None,
         "interrupted": run.interrupted,
         "exit_code": exit_code,
         "counts": {
@@ -191,7 +200,34 @@ def _printable(path: str) -> str:
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def write_report(path: str, run: RunLike, *, exit_code: int, redact: bool = False) -> None:
+@dataclass
+class FailedRun:
+    """All that is known of a run that ended before its end: what it was to read, and how far it came."""
+
+    inputs: tuple[str, ...]
+    counts: dict[str, int]
+    interrupted: bool = False
+    outputs: tuple[str, ...] = ()
+    pruned: tuple[str, ...] = ()
+    resources: dict[str, int] = field(default_factory=dict)
+    skipped_counts: dict[str, int] = field(default_factory=dict)
+    held_counts: dict[str, int] = field(default_factory=dict)
+    issue_counts: dict[str, int] = field(default_factory=dict)
+    profiles_asked: tuple[str, ...] = ()
+    profiles_met: dict[str, int] = field(default_factory=dict)
+
+    def studies(self) -> Iterable[StudyLike]:
+        """None: what became of them nobody knows."""
+        return ()
+
+    def skipped(self) -> Iterable[SkippedLike]:
+        """None, likewise."""
+        return ()
+
+
+def write_report(
+    path: str, run: RunLike, *, exit_code: int, redact: bool = False, error: str = ""
+) -> None:
     """Write the report to a file, 0600, whole or not at all; to a pipe or device as it comes.
 
     Raises
@@ -207,7 +243,7 @@ def write_report(path: str, run: RunLike, *, exit_code: int, redact: bool = Fals
     else:
         output = SingleFile(target)
     try:
-        for piece in report(run, exit_code=exit_code, redact=redact):
+        for piece in report(run, exit_code=exit_code, redact=redact, error=error):
             output.write(piece)
         output.close()
     except BaseException:

@@ -42,13 +42,15 @@ class _Report(msgspec.Struct):
     redacted: bool
     studies: list[_StudyEntry]
     skipped: list[_SkippedEntry]
+    ended: str = "done"
 
 
 def retry_inputs(report_file: str | os.PathLike[str]) -> list[str]:
     """Inputs of an earlier run that are worth another try (``--retry-from``).
 
     These are the skipped inputs whose reason is a failure; of an archive's member the archive. If a study
-    failed, all inputs are, since a report does not say which files a study came from. Studies that were
+    failed, all inputs are, since a report does not say which files a study came from, and so they are where the
+    run did not come to its end. Studies that were
     held for a person to decide are not tried again.
 
     Parameters
@@ -82,7 +84,7 @@ def retry_inputs(report_file: str | os.PathLike[str]) -> list[str]:
         raise ConfigurationError(
             f"--retry-from {where}: it holds hashes instead of paths (--redact-paths); name the inputs again."
         )
-    if any(study.state == "failed" for study in held.studies):
+    if held.ended != "done" or any(study.state == "failed" for study in held.studies):
         if not held.inputs:
             raise ConfigurationError(
                 f"--retry-from {where}: its inputs came from a list (--from-file); name that list again."

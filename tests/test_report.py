@@ -15,7 +15,7 @@ from rich.console import Console
 
 from converter.core.issues import Issue
 from converter.errors import ConfigurationError, SinkError
-from converter.report import RunLike, report, retry_inputs, summary, write_report
+from converter.report import FailedRun, RunLike, report, retry_inputs, summary, write_report
 from converter.sources import printable
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "report.schema.json").read_text())
@@ -89,6 +89,22 @@ def test_report_keeps_to_its_schema(run, redact):
     assert faults(document) == []
     assert document["exit_code"] == 1
     assert len(document["studies"]) == len(run.found)
+
+
+@pytest.mark.parametrize(
+    ("run", "error", "ended"),
+    [
+        (Run(), "", "done"),
+        (Run(interrupted=True), "", "interrupted"),
+        (FailedRun(("/in",), {"files": 3}), "No space left for Doe_Ann.", "failed"),
+    ],
+)
+@pytest.mark.parametrize("redact", [False, True])
+def test_report_says_how_the_run_ended(run, error, ended, redact):
+    document = as_json(run, exit_code=7, error=error, redact=redact)
+    assert faults(document) == []
+    assert document["ended"] == ended
+    assert document["error"] == (error if error and not redact else None)
 
 
 def test_schema_refuses_what_is_not_promised():

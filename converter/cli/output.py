@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["table"]
+__all__ = ["clean", "table"]
 
 CONTROL = {code: None for code in (*range(32), 127, *range(128, 160)) if code not in {9, 10}}
 
@@ -29,14 +29,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """
     if not sys.stdout.isatty():
         for row in rows:
-            click.echo("\t".join(" ".join(_clean(cell).split()) for cell in row))
+            click.echo("\t".join(" ".join(clean(cell).split()) for cell in row))
         return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
-    cells = [[_clean(cell) for cell in row] for row in rows]
+    cells = [[clean(cell) for cell in row] for row in rows]
     if _narrowest(columns, cells) > console.width:
         _print_records(columns, cells)
         return
@@ -70,6 +70,7 @@ def _print_records(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Non
                 click.echo(f"  {column:{width}}  {' '.join(cell.split())}")
 
 
-def _clean(cell: str) -> str:
+def clean(cell: str) -> str:
+    """Text without what would steer a terminal."""
     # Half a surrogate pair, such as a file's name that is no UTF-8 has, cannot be printed.
     return cell.translate(CONTROL).encode("utf-8", "backslashreplace").decode()

@@ -17,7 +17,11 @@ __all__ = ["Bar", "Silent", "progress_for"]
 
 
 class Silent:
-    """Shows nothing."""
+    """Shows nothing, and knows how many files were read."""
+
+    def __init__(self) -> None:
+        self.files = 0
+        self._reading = False
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -36,15 +40,19 @@ class Silent:
 
     def phase(self, name: str, total: int | None = None) -> None:
         """Begin a phase."""
+        self._reading = name == "reading"
 
     def advance(self, count: int = 1) -> None:
         """Count what is done of it."""
+        if self._reading:
+            self.files += count
 
 
 class Bar(Silent):
     """One line a phase: name, bar, count, rate, remaining time."""
 
     def __init__(self) -> None:
+        super().__init__()
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -66,7 +74,7 @@ class Bar(Silent):
             transient=True,
         )
         self._task: TaskID | None = None
-        self._files: int | None = None
+        self._expected: int | None = None
         self._end = threading.Event()
 
     def __enter__(self) -> Self:
@@ -100,21 +108,23 @@ class Bar(Silent):
                 files += len(names)
                 if self._end.is_set():
                     return
-        self._files = files
+        self._expected = files
 
     def phase(self, name: str, total: int | None = None) -> None:
         """Begin a phase; without a total the bar only moves."""
+        super().phase(name)
         self._finish()
         self._task = self._progress.add_task(name, total=total, rate="")
 
     def advance(self, count: int = 1) -> None:
         """Count what is done of the phase."""
+        super().advance(count)
         if self._task is None:
             return
         self._progress.advance(self._task, count)
         task = self._progress.tasks[self._task]
-        if task.total is None and self._files is not None and task.description == "reading":
-            self._progress.update(self._task, total=max(self._files, task.completed))
+        if task.total is None and self._expected is not None and task.description == "reading":
+            self._progress.update(self._task, total=max(self._expected, task.completed))
         speed = task.speed or task.finished_speed
         if speed:
             self._progress.update(self._task, rate=f"{speed:,.0f}/s")

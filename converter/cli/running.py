@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from converter.cli.common import console, usage
-from converter.cli.progress import progress_for
+from converter.cli.progress import Silent, progress_for
 from converter.cli.rules import (
     WorkerJudge,
     checker_of,
@@ -24,7 +24,7 @@ from converter.cli.rules import (
     rules_of,
 )
 from converter.cli.targets import own, refuse_targets
-from converter.errors import ConfigurationError
+from converter.errors import ConfigurationError, ConverterError, SinkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,6 +59,9 @@ ELSEWHERE = {
 """Options whose key is not ``convert.`` and their name."""
 NO_KEY = {"dry_run", "from_file", "null", "retry_from", "quiet", "verbose"}
 """Options of one run, which no configuration file sets."""
+MACHINE = 7
+ENVIRONMENT = {6, MACHINE}
+"""Exit codes of what ends a run that was asked for rightly."""
 NDJSON_FILE = 256 << 20
 """Bytes after which an NDJSON folder begins a new file, unless told."""
 
@@ -77,9 +80,6 @@ def run_convert(state: State, inputs: Sequence[str], loaded: Loaded, given: dict
     settings = loaded.config.convert
     dry_run = bool(given.get("dry_run"))
     _refuse(settings, inputs, given, dry_run=dry_run)
-    from converter.pipeline import run
-    from converter.pipeline.pool import collect_seldom
-
     named = list(inputs)
     if given.get("retry_from"):
         from converter.retry import retry_inputs
@@ -89,6 +89,30 @@ def run_convert(state: State, inputs: Sequence[str], loaded: Loaded, given: dict
             click.echo("Nothing failed in that run that another try could change.", err=True)
             return 0
     refuse_targets(settings, named)
+    progress = progress_for(
+        settings.progress, quiet=state.quiet or loaded.config.log.format == "json"
+    )
+    try:
+        return _run(state, named, loaded, given, progress, dry_run=dry_run)
+    except (ConverterError, OSError) as error:
+        if settings.report and getattr(error, "exit_code", MACHINE) in ENVIRONMENT:
+            _tell_of_failure(settings, named, progress.files, error)
+        raise
+
+
+def _run(
+    state: State,
+    named: list[str],
+    loaded: Loaded,
+    given: dict[str, Any],
+    progress: Silent,
+    *,
+    dry_run: bool,
+) -> int:
+    from converter.pipeline import run
+    from converter.pipeline.pool import collect_seldom
+
+    settings = loaded.config.convert
     with ExitStack() as stack:
         delivery = None
         if settings.to and not dry_run:
@@ -105,9 +129,6 @@ def run_convert(state: State, inputs: Sequence[str], loaded: Loaded, given: dict
             request = replace(request, state=file, deliver=delivery)
         collect_seldom()  # what the mapping and the check are made of stays to the end
         _announce(loaded, request)
-        progress = progress_for(
-            settings.progress, quiet=state.quiet or loaded.config.log.format == "json"
-        )
         with progress:
             progress.expect(request.inputs if not request.names else ())
             result = run(request, progress=progress)
@@ -273,7 +294,41 @@ def _tell(result: RunResult, config: Config, state: State) -> None:
         _sum_up(result, config, state)
 
 
+def _tell_of_failure(
+    settings: ConvertSettings, named: list[str], files: int, error: ConverterError | OSError
+) -> None:
+    """Write what is known where this machine, or one that it needs, ended the run: an older report would tell of another."""
+    from converter.report import FailedRun, write_report
+    from converter.sources.task import is_remote, printable
+
+    inputs = tuple(printable(name) if is_remote(name) else name for name in named)
+    why = error.strerror or "" if isinstance(error, OSError) else str(error)
+    code = getattr(error, "exit_code", MACHINE)
+    try:
+        write_report(
+            str(settings.report),
+            FailedRun(inputs, {"files": files}),
+            exit_code=code,
+            redact=settings.redact_paths,
+            error=why or type(error).__name__,
+        )
+    except SinkError as second:
+        logger.error("there is no report of this run: %s", second)  # noqa: TRY400
+
+
+def _name_skipped(result: RunResult, *, redact: bool) -> None:
+    """Say which files were skipped: to who asked for it, as a path may name a patient."""
+    from converter.cli.output import clean
+    from converter.report import redacted
+
+    for path, reason, detail in result.skipped():
+        why = f"{reason} ({detail})" if detail else reason
+        shown = redacted(path) if redact else " ".join(path.splitlines())
+        click.echo(clean(f"skipped, {why}: {shown}"), err=True)
+
+
 def _sum_up(result: RunResult, config: Config, state: State) -> None:
+    from converter.core.reasons import REASONS
     from converter.report import summary
 
     code = result.exit_code
@@ -292,6 +347,11 @@ def _sum_up(result: RunResult, config: Config, state: State) -> None:
             logging.ERROR if result.interrupted else logging.INFO, word, extra={"fields": fields}
         )
     elif not state.quiet:
-        summary(result, console(stderr=True), exit_code=code, advice=result.advice)
+        advice = result.advice
+        if state.verbose:
+            _name_skipped(result, redact=config.convert.redact_paths)
+        elif not config.convert.report and any(REASONS[r].failure for r in result.skipped_counts):
+            advice = advice or "-v names the files that were skipped, and so does a --report."
+        summary(result, console(stderr=True), exit_code=code, advice=advice)
     elif result.interrupted:
         click.echo(f"interrupted. {result.advice}", err=True)

@@ -384,6 +384,26 @@ def test_verbose_says_what_is_in_force(capsys):
     assert "base/imaging-study.toml" in err
 
 
+def test_verbose_names_what_was_skipped_and_otherwise_the_summary_says_where_to_look(
+    tmp_path, capsys
+):
+    shutil.copytree(DEMO / "mr-knee", tmp_path / "in")
+    (tmp_path / "in" / "DOE.txt").write_text("no DICOM")
+    (tmp_path / "in" / "cut\x1b[2J\n.dcm").write_bytes(
+        (DEMO / "us-abdomen/1.dcm").read_bytes()[:300]
+    )
+    assert convert("in", "--dry-run") == 1
+    assert "Exit code 1. -v names the files that were skipped" in capsys.readouterr().err
+    assert convert("in", "--dry-run", "-v") == 1
+    err = capsys.readouterr().err
+    assert "\nskipped, not-dicom: DOE.txt\n" in err
+    assert "\nskipped, truncated-header: cut[2J .dcm\n" in err
+    assert convert("in", "--dry-run", "-v", "--redact-paths") == 1
+    err = capsys.readouterr().err
+    assert "skipped, not-dicom: sha256:" in err
+    assert "DOE" not in err
+
+
 def test_nothing_said_holds_a_patients_value(tmp_path, capsys):
     assert convert(DEMO, "-o", "out", "-vv", "--report", "report.json") == 0
     names = {

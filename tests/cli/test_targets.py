@@ -115,3 +115,26 @@ def test_a_run_that_is_refused_leaves_no_lock(form, capsys):
     assert convert("in", "-o", "out", "--format", form, "--state", "bad.db") == 7
     assert "bad.db is damaged" in capsys.readouterr().err
     assert list(Path("out").iterdir()) == []
+
+
+def test_a_run_that_this_machine_ends_leaves_a_report_that_says_so(capsys):
+    """In the place of an older one, which would tell of another run; another try takes all of its inputs."""
+    assert convert("in", "-o", "out", "--report", "r.json") == 0
+    assert json.loads(Path("r.json").read_bytes())["ended"] == "done"
+    full = ["-o", "/dev/full", "--format", "ndjson"]
+    assert convert("in", *full, "--report", "r.json") == 7
+    report = json.loads(Path("r.json").read_bytes())
+    assert (report["ended"], report["exit_code"]) == ("failed", 7)
+    assert report["counts"]["files"] == len(list(DEMO.rglob("*.dcm")))
+    assert "No space left for /dev/full" in report["error"]
+    assert convert("--retry-from", "r.json", "-o", "again") == 0
+    assert len(list(Path("again").rglob("*.json"))) == 6
+
+
+def test_an_output_that_cannot_be_made_is_in_the_report_too(capsys):
+    Path("file").touch()
+    assert convert("in", "-o", "file/out", "--report", "r.json") == 7
+    assert json.loads(Path("r.json").read_bytes())["ended"] == "failed"
+    assert "no report" not in capsys.readouterr().err
+    assert convert("in", "-o", "file/out", "--report", "/dev/full") == 7
+    assert "there is no report of this run" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """Ours beside the peers, in one run: ratios as JSON, as a Markdown table, as a plot.
 
-``python -m benchmarks`` runs all; name ``headers``, ``batch``, ``single``, ``jobs`` or ``memory`` for a part.
+``python -m benchmarks`` runs all; name ``headers``, ``batch``, ``single``, ``jobs``, ``cold`` or ``memory`` for a part.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import shutil
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.corpora import CORPORA, instance, make
 from benchmarks.environments import python_of
-from benchmarks.measure import interleaved, median, run
+from benchmarks.measure import Usage, interleaved, median, run
 from benchmarks.report import markdown, plot
 from benchmarks.tarballs import tiny_tar
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).resolve().parent / "peers"
-PARTS = ("headers", "batch", "single", "jobs", "memory")
+PARTS = ("headers", "batch", "single", "jobs", "cold", "memory")
 READERS = {"dicomsdl": "dicomsdl", "fw-file-rs": "fw_file_rs", "gdcm": "gdcm", "pydicom": "pydicom"}
 HEADER_CORPORA = ("ct512", "small", "implicit", "deflated", "private", "enhanced", "fresh")
 
@@ -148,6 +149,28 @@ class Bench:
         }
         print("jobs", self.results["jobs"])
 
+    def cold(self) -> None:
+        rows = self.results["cold"] = {}
+        for name in ("ct512", "small" if self.options.quick else "small-100k"):
+            files = make(CORPORA[name], self.folder)
+            programs = {
+                "in turn": self.program(sys.executable, "cold_in_turn.py", files),
+                "ours": self.convert(files, 1),
+                "ours, all cores": self.convert(files, cores()),
+                "pydicom": self.program(self.peer("pydicom"), "batch_pydicom.py", files),
+            }
+            if name == "small-100k":
+                del programs[
+                    "pydicom"
+                ]  # the table of batches has it, and it is not the disk that it waits for
+            cold = {key: evicted(files, program) for key, program in programs.items()}
+            found = interleaved(cold, self.options.rounds)
+            turn = median(found["in turn"], "wall")
+            rows[name] = {
+                key: round(median(usages, "wall") / turn, 2) for key, usages in found.items()
+            }
+            print("cold", name, rows[name])
+
     def memory(self) -> None:
         rows = self.results["memory"] = {}
         first = 0.0
@@ -162,6 +185,19 @@ class Bench:
                 "CPU an instance, to that at 10,000": round(usage.cpu / count / first, 2),
             }
             print("memory", rows)
+
+
+def evicted(files: Path, program: Callable[[], Usage]) -> Callable[[], Usage]:
+    """Let a program find nothing of the files in memory (their names and places stay there)."""
+
+    def run_cold() -> Usage:
+        for file in files.rglob("*.dcm"):
+            with file.open("rb") as held:
+                os.fsync(held)
+                os.posix_fadvise(held.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return program()
+
+    return run_cold
 
 
 def warm(files: Path) -> Path:

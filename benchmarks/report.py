@@ -13,6 +13,7 @@ NAMES = {
     "pydicom": "pydicom",
     "least": "read 8 KB, write two files",
     "fw_file_rs": "fw-file-rs",
+    "in turn": "read 8 KB of each in turn",
 }
 COLOURS = {"ours": "#1a7f37", "ours_walk": "#7fc79a"}
 
@@ -49,6 +50,15 @@ def markdown(results: dict[str, Any]) -> str:
         rows = [[count, str(ratio)] for count, ratio in jobs.items()]
         parts.append("Times as fast as on one core:\n")
         parts.append(_table(["worker processes", "times"], rows))
+    if cold := results.get("cold"):
+        programs = list(dict.fromkeys(name for row in cold.values() for name in row))
+        rows = [
+            [corpus, *(str(row.get(name, "")) for name in programs)] for corpus, row in cold.items()
+        ]
+        parts.append(
+            "Files that are not in memory, wall time, in units of reading 8 KB of each in turn:\n"
+        )
+        parts.append(_table(["corpus", *(NAMES.get(name, name) for name in programs)], rows))
     if memory := results.get("memory"):
         rows = [
             [count, *(str(value) for value in values.values())] for count, values in memory.items()

@@ -20,6 +20,7 @@ RANKS = {
     "core": 1,
     "data": 2,
     "forks": 0,
+    "mounts": 0,
     "fhir": 2,
     "mapping": 2,
     "reading": 2,

@@ -1,7 +1,10 @@
-"""Files on a cold disk are fetched ahead: what one reader waits for in turn, many threads wait for at once.
+"""Files on a cold disk are fetched ahead, so that what one reader waits for in turn comes beside each other.
+
+A disk of this machine is only asked for the first bytes of files, which it brings meanwhile (``POSIX_FADV_WILLNEED``). Where
+opening a file alone waits for another machine, many threads wait at once.
 
 Where the first bytes of a file are in memory already nothing is gained by fetching them, so a few are
-asked for first: the kernel says whether it would have to wait (``RWF_NOWAIT``).
+looked at first: the kernel says whether it would have to wait (``RWF_NOWAIT``).
 """
 
 from __future__ import annotations
@@ -11,10 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
+from converter.mounts import lies_on
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Ahead", "is_cold"]
+__all__ = ["Ahead", "brings", "is_cold"]
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 FIRST = 8192
@@ -24,6 +29,8 @@ ASKED = 16
 """One file in so many is asked about."""
 WINDOW = 128
 """Files that are fetched ahead."""
+LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "overlay"})
+"""File systems that are known to read meanwhile what they are asked for."""
 
 
 def is_cold(path: str) -> bool:
@@ -58,6 +65,21 @@ def fetch(path: str) -> None:
             os.close(descriptor)
 
 
+def brings(path: str) -> bool:
+    """Whether what holds a file reads meanwhile what it is asked for."""
+    return lies_on(path) in LOCAL
+
+
+def ask(path: str) -> None:
+    """Ask for the first bytes of a file, and wait for nothing."""
+    with suppress(OSError):  # reading it tells
+        descriptor = os.open(path, _FLAGS)
+        try:
+            os.posix_fadvise(descriptor, 0, FIRST, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(descriptor)
+
+
 class Ahead:
     """Fetches the files of a task while they are read one by one.
 
@@ -66,12 +88,22 @@ class Ahead:
     paths : sequence of str
     cold : callable
         Tells whether a file is worth it.
+    brings : callable
+        Tells whether asking for a file is enough; else threads wait for it.
     """
 
-    def __init__(self, paths: Sequence[str], cold: Callable[[str], bool] = is_cold) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        cold: Callable[[str], bool] = is_cold,
+        brings: Callable[[str], bool] = brings,
+    ) -> None:
         self._paths = paths
         self._cold = cold
+        self._brings = brings
         self._pool: ThreadPoolExecutor | None = None
+        self._asks: bool | None = None
+        """Whether asking is enough; ``None`` before a cold file was met."""
         self._fetched = 0
         """Files before this one were fetched or need not be."""
         self._flying: dict[int, Future[None]] = {}
@@ -85,11 +117,20 @@ class Ahead:
             return
         begin = max(index, self._fetched)
         if begin < len(self._paths) and self._cold(self._paths[begin]):
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ahead")
             self._fetched = min(index + WINDOW, len(self._paths))
-            for ahead in range(begin, self._fetched):
-                self._flying[ahead] = self._pool.submit(fetch, self._paths[ahead])
+            self._fetch(begin)
+
+    def _fetch(self, begin: int) -> None:
+        if self._asks is None:
+            self._asks = self._brings(self._paths[begin])
+        if self._asks:
+            for path in self._paths[begin : self._fetched]:
+                ask(path)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ahead")
+        for index in range(begin, self._fetched):
+            self._flying[index] = self._pool.submit(fetch, self._paths[index])
 
     def __enter__(self) -> Self:
         """Give itself."""

@@ -11,20 +11,18 @@ from pathlib import Path
 
 from converter.errors import StoreError
 from converter.forks import ours_alone, ours_no_more
+from converter.mounts import NETWORK, lies_on
 
 __all__ = [
     "PREFIX",
     "Lock",
-    "filesystem",
     "held",
-    "lies_on",
     "private_folder",
     "refuse_network",
     "sweep",
 ]
 
 PREFIX = "dcm2fhir-"
-_NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "9p", "fuse.glusterfs", "ceph")
 _LOCK = "lock"
 
 
@@ -73,29 +71,6 @@ def held(path: Path) -> bool:
     return False
 
 
-def filesystem(path: str, mounts: str) -> str:
-    """Type of the file system that holds a path, from the text of ``/proc/self/mounts`` (proc(5))."""
-    found, length = "", -1
-    for line in mounts.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 3:
-            continue
-        point = fields[1].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
-        inside = path == point or path.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= length:  # of two mounts on one point the later is seen
-            found, length = fields[2], len(point)
-    return found
-
-
-def lies_on(path: Path) -> str:
-    """Type of the file system that holds a path; empty where nothing says so (no Linux)."""
-    try:
-        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError:
-        return ""
-    return filesystem(os.path.realpath(path), mounts)
-
-
 def refuse_network(path: Path) -> None:
     """Refuse a state file on a network file system: locks and syncs do not hold there.
 
@@ -104,7 +79,7 @@ def refuse_network(path: Path) -> None:
     StoreError
     """
     kind = lies_on(path)
-    if kind.startswith(_NETWORK):
+    if kind.startswith(NETWORK):
         raise StoreError(
             f"The state file lies on a network file system ({kind}), where it would break. "
             "Name a --state on a local disk."

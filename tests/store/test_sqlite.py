@@ -31,7 +31,7 @@ from converter.store import (
     open_temporary,
     place_of,
 )
-from converter.store.place import PREFIX, filesystem, sweep
+from converter.store.place import PREFIX, sweep
 
 
 @pytest.fixture(autouse=True)
@@ -434,20 +434,8 @@ def test_what_a_dead_run_left_is_swept(tmp_path):
     shutil.rmtree(folder)
 
 
-def test_a_network_file_system_is_known_by_its_mount():
-    mounts = (
-        "/dev/sda1 / ext4 rw 0 0\n"
-        "srv:/x /srv/my\\040share nfs4 rw 0 0\n"
-        "tmpfs /srv/my\\040share/local tmpfs rw 0 0\n"
-    )
-    assert filesystem("/srv/my share/a.db", mounts) == "nfs4"
-    assert filesystem("/srv/my share/local/a.db", mounts) == "tmpfs"
-    assert filesystem("/srv/my sharef", mounts) == "ext4"
-    assert filesystem("/a", "") == ""
-
-
 def test_a_state_on_a_network_file_system_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("converter.store.place.filesystem", lambda *_: "nfs4")
+    monkeypatch.setattr("converter.store.place.lies_on", lambda _: "nfs4")
     with pytest.raises(StoreError, match=r"network file system \(nfs4\)"):
         open_kept(tmp_path / "s.db")
     assert not (tmp_path / "s.db").exists()

@@ -23,9 +23,10 @@ from converter.errors import StoreError
 from converter.listener.starting import TOKEN_FILE
 from converter.listener.web import token_of
 from converter.listener.writer import receiver_folders, waiting_bytes
+from converter.mounts import lies_on
 from converter.store.looking import look
 from converter.store.opening import OF_EITHER
-from converter.store.place import held, lies_on
+from converter.store.place import held
 from converter.store.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:

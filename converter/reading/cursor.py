@@ -62,7 +62,8 @@ class Cursor:
         self.findings: dict[str, None] = {}
         self.until = 0
         """Offset beyond which a sequence is passed, with a finding; 0: it is refused beyond its limit."""
-        self.syntax(explicit=True, little=True)
+        self.explicit = self.little = True
+        self.unpack, self.unpack_short, self.unpack_long = _LITTLE, _LITTLE_SHORT, _LITTLE_LONG
 
     def syntax(self, *, explicit: bool, little: bool) -> None:
         """Set how the elements from here on are written."""

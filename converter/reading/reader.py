@@ -181,7 +181,8 @@ def _walk(
                     return followed
             cursor = Cursor(source, head, limits)
             cursor.findings = findings
-        cursor.syntax(explicit=start.explicit, little=start.little)
+        if not (start.explicit and start.little):
+            cursor.syntax(explicit=start.explicit, little=start.little)
         walk(cursor, what, header)
     except HandOver as signal:
         _hand_over(source, signal, what, limits, header, findings)

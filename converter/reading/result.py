@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -65,10 +65,12 @@ class Limits:
     walk: int = 256 * 1024 * 1024
     """Bytes that are looked at for elements of the data set itself."""
 
-    @property
-    def wide(self) -> bool:
-        """Whether nothing within one window of a walk can exceed them, so that traces and quick walks need not count."""
-        return self.header >= 1 << 20 and self.depth >= 8 and self.elements >= 1 << 17
+    wide: bool = field(init=False)
+    """Whether nothing within one window of a walk can exceed them, so that traces and quick walks need not count."""
+
+    def __post_init__(self) -> None:
+        wide = self.header >= 1 << 20 and self.depth >= 8 and self.elements >= 1 << 17
+        object.__setattr__(self, "wide", wide)
 
 
 DEFAULT = Limits()

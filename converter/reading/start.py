@@ -107,9 +107,7 @@ def read_start(cursor: Cursor) -> Start:
             raise Refused("dicomdir")
         if syntax:
             syntax = syntax[2:].strip(b" \0")
-    while cursor.available(8):
-        if cursor.data[cursor.at : cursor.at + 2] != b"\x02\x00":
-            break
+    while (more := cursor.available(8)) and cursor.data[cursor.at : cursor.at + 2] == b"\x02\x00":
         tag, _, length = cursor.element()
         if length == UNDEFINED:
             raise HandOver
@@ -123,7 +121,7 @@ def read_start(cursor: Cursor) -> Start:
             cursor.skip(length)
     if syntax in DEFLATED:
         return Start(cursor.offset, explicit=True, little=True, deflated=True)
-    if not cursor.available(8):
+    if not more:
         raise Refused("truncated-header")
     return _syntax(cursor, syntax)
 
@@ -132,9 +130,9 @@ def _syntax(cursor: Cursor, syntax: bytes | None) -> Start:
     head = cursor.data[cursor.at : cursor.at + 8]
     vr = head[4:6]
     letters = vr.isalpha() and vr.isupper()
-    if head == ZEROS:
-        raise Refused("truncated-header")
     if head[:2] == b"\x00\x00":
+        if head == ZEROS:
+            raise Refused("truncated-header")
         raise HandOver  # a command set, always implicit VR, before the data set
     if head[:4] == b"\x04\x00\x00\x12" or head[:4] == b"\x04\x00\x30\x11":
         raise Refused("dicomdir")

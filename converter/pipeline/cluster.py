@@ -106,7 +106,7 @@ def connected(place: Place) -> Iterator[Cluster]:
 
 
 def check(cluster: Cluster, paths: Sequence[str]) -> None:
-    """Hold the workers against what they need: this version, and the inputs under the same paths.
+    """Hold the workers against what they need: this version from the same source, and the inputs under the same paths.
 
     Raises
     ------
@@ -122,6 +122,15 @@ def check(cluster: Cluster, paths: Sequence[str]) -> None:
         if version != __version__:
             raise ConfigurationError(
                 f"Worker {worker} has dcm2fhir {version}, this is {__version__}: install the same on all."
+            )
+    from converter.pipeline.cluster_build import BUILD
+
+    builds = cluster.everywhere(pydoc.locate, "converter.pipeline.cluster_build.BUILD")
+    for worker, build in sorted(builds.items()):
+        if build != BUILD:
+            raise ConfigurationError(
+                f"Worker {worker} has another source of dcm2fhir {__version__} than this:"
+                " install the same on all, and start the workers again."
             )
     for path in paths:
         for worker, there in sorted(cluster.everywhere(os.path.lexists, path).items()):

@@ -15,6 +15,7 @@ from select import select
 
 import pytest
 
+import converter
 from converter import __version__
 from converter.errors import ConfigurationError, EngineError
 from converter.pipeline.cluster import Far, check, connected, need
@@ -280,6 +281,38 @@ def test_a_worker_of_another_version_is_refused(folder, far):
         check(Pretended(lost=[("two", "0.0.1")]), [])
     with pytest.raises(ConfigurationError, match="two does not have dcm2fhir: install dcm2fhir=="):
         check(Pretended(lost=[("two", None)]), [])
+
+
+@pytest.mark.parametrize("change", ["edit", "older", "none"])
+def test_a_worker_with_the_same_version_of_another_source_is_refused(tmp_path, change):
+    copy = tmp_path / "converter"
+    shutil.copytree(
+        Path(converter.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    if change == "edit":
+        with (copy / "reading" / "walk.py").open("a") as file:
+            file.write("# another commit\n")
+    elif change == "older":
+        (copy / "pipeline" / "cluster_build.py").unlink()
+
+    class Elsewhere(Pretended):
+        def everywhere(self, function, *arguments):
+            script = f"import pydoc; print(pydoc.locate({arguments[0]!r}))"
+            done = subprocess.run(
+                [sys.executable, "-c", script],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            said = done.stdout.strip()
+            return {"one": function(*arguments), "two": None if said == "None" else said}
+
+    if change == "none":
+        check(Elsewhere(), [])
+        return
+    with pytest.raises(ConfigurationError, match=r"two has another source of dcm2fhir \S+ than"):
+        check(Elsewhere(), [])
 
 
 def test_inputs_that_a_worker_does_not_see_are_refused_without_their_name(folder):

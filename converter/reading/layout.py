@@ -43,8 +43,8 @@ class Layout(NamedTuple):
     @property
     def signature(self) -> tuple[object, ...]:
         """What two headers must share to share a trace."""
-        elements = tuple((element.tag, element.vr) for element in self.elements)
-        return self.begin, self.explicit, self.pixels, elements
+        elements = [(tag, vr) for _, _, _, tag, vr, _ in self.elements]
+        return self.begin, self.explicit, self.pixels, *elements
 
 
 def layout_of(data: bytes, last: int, begin: int = BEGIN) -> Layout | None:
@@ -62,7 +62,7 @@ def layout_of(data: bytes, last: int, begin: int = BEGIN) -> Layout | None:
     pixels = 0
     syntax = b""
     unpack = Struct("<HHII").unpack_from
-    make = Element._make
+    make = tuple.__new__  # what a named tuple does in two calls
     while at + 12 <= stop:
         start = at
         group, number, length, long = unpack(data, at)
@@ -83,16 +83,14 @@ def layout_of(data: bytes, last: int, begin: int = BEGIN) -> Layout | None:
             at += 12
         else:
             return None
-        if tag >= 0xFFFE0000:
-            return None
         if not meta:
-            if tag <= previous:
+            if tag <= previous or tag >= 0xFFFE0000:
                 return None
             previous = tag
-            if (tag in PIXELS and vr not in SHORT) or (tag == PER_FRAME and vr in {b"SQ", b""}):
-                pixels = tag
-            if tag in PIXELS or tag == PER_FRAME:
+            if tag >= PER_FRAME and (tag == PER_FRAME or tag in PIXELS):
                 at = start
+                if vr not in SHORT if tag in PIXELS else vr in {b"SQ", b""}:
+                    pixels = tag
                 break
         value = at
         at = value + length if length != UNDEFINED else _end(data, explicit, vr, value)
@@ -101,7 +99,7 @@ def layout_of(data: bytes, last: int, begin: int = BEGIN) -> Layout | None:
             break
         if meta and tag == TRANSFER_SYNTAX_UID:
             syntax = data[value:at].strip(b" \0")
-        elements.append(make((start, value, at, tag, vr, meta)))
+        elements.append(make(Element, (start, value, at, tag, vr, meta)))
     if not pixels:
         while elements and elements[-1].tag > last:
             at = elements.pop().start

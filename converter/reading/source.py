@@ -233,6 +233,8 @@ class Inflated:
         Refused
             ``inflate-limit`` before more than the limit is inflated, ``malformed`` for what is not deflated.
         """
+        if not self._base and not self._window and self.size is None:
+            self._window = self._more(0, offset + size)  # mostly all that is asked for
         have = self._base + len(self._window)
         if have < offset + size and self.size is None:
             pieces = [self._window[max(0, offset - self._base) :]]

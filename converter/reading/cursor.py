@@ -118,7 +118,8 @@ class Cursor:
 
     def element(self) -> tuple[int, bytes, int]:
         """Tag, VR (empty where none is written) and length of the next element; go to its value."""
-        self.need(8)
+        if self.at + 12 > len(self.data):
+            self.need(8)
         group, element, length = self.unpack(self.data, self.at)
         tag = group << 16 | element
         if not self.explicit or group == 0xFFFE:
@@ -129,7 +130,8 @@ class Cursor:
             length = self.unpack_short(self.data, self.at + 6)[0]
             self.at += 8
         elif vr in LONG:
-            self.need(12)
+            if self.at + 12 > len(self.data):
+                self.need(12)
             length = self.unpack_long(self.data, self.at + 8)[0]
             self.at += 12
         else:

@@ -170,10 +170,9 @@ def _walk(
     cursor.findings = findings
     begin = BEGIN
     try:
-        start = read_start(cursor)
-        if start.deflated:
-            begin = 0
-            source = Inflated(source, start.offset, limits.inflate, head[start.offset :])
+        if read_start(cursor):
+            begin, at = 0, cursor.offset
+            source = Inflated(source, at, limits.inflate, head[at:])
             head = source.read(0, limits.first)
             if follower is not None and not findings:
                 followed = follower.follow(source, head, header, limits, begin)
@@ -181,8 +180,6 @@ def _walk(
                     return followed
             cursor = Cursor(source, head, limits)
             cursor.findings = findings
-        if not (start.explicit and start.little):
-            cursor.syntax(explicit=start.explicit, little=start.little)
         walk(cursor, what, header)
     except HandOver as signal:
         _hand_over(source, signal, what, limits, header, findings)

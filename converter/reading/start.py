@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +25,6 @@ __all__ = [
     "MEDIA_STORAGE_DIRECTORY",
     "MUST_STAY",
     "TRANSFER_SYNTAX_UID",
-    "Start",
     "begins_like_dicom",
     "read_start",
 ]
@@ -37,16 +35,6 @@ TRANSFER_SYNTAX_UID: Final = 0x00020010
 MUST_STAY: Final = frozenset({_MEDIA_STORAGE_SOP_CLASS_UID, TRANSFER_SYNTAX_UID})
 """Elements that decide how what follows is read."""
 _FIRST_GROUPS: Final = frozenset({0x0002, 0x0004, 0x0008})
-
-
-@dataclass(slots=True)
-class Start:
-    """Where the data set begins, and how it is written."""
-
-    offset: int
-    explicit: bool
-    little: bool
-    deflated: bool
 
 
 def begins_like_dicom(data: bytes) -> bool:
@@ -80,8 +68,13 @@ def _meta() -> re.Pattern[bytes]:
     return re.compile(b"".join(b"(?:" + one + b"|)" for one in elements), re.DOTALL)
 
 
-def read_start(cursor: Cursor) -> Start:
-    """Read up to the data set.
+def read_start(cursor: Cursor) -> bool:
+    """Read up to the data set, and set how it is written.
+
+    Returns
+    -------
+    bool
+        Whether it is deflated.
 
     Raises
     ------
@@ -120,13 +113,14 @@ def read_start(cursor: Cursor) -> Start:
         else:
             cursor.skip(length)
     if syntax in DEFLATED:
-        return Start(cursor.offset, explicit=True, little=True, deflated=True)
+        return True
     if not more:
         raise Refused("truncated-header")
-    return _syntax(cursor, syntax)
+    _set_syntax(cursor, syntax)
+    return False
 
 
-def _syntax(cursor: Cursor, syntax: bytes | None) -> Start:
+def _set_syntax(cursor: Cursor, syntax: bytes | None) -> None:
     head = cursor.data[cursor.at : cursor.at + 8]
     vr = head[4:6]
     letters = vr.isalpha() and vr.isupper()
@@ -140,12 +134,12 @@ def _syntax(cursor: Cursor, syntax: bytes | None) -> Start:
         # no transfer syntax stated: seen from the first element
         cursor.findings["no-preamble"] = None
         explicit = vr in SHORT or vr in LONG
-        if explicit and int.from_bytes(head[:2], "little") >= 1024:
-            return Start(cursor.offset, explicit=True, little=False, deflated=False)
+        little = not explicit or int.from_bytes(head[:2], "little") < 1024
         if letters and not explicit:
             raise HandOver
-        return Start(cursor.offset, explicit=explicit, little=True, deflated=False)
-    explicit = syntax != IMPLICIT
-    if explicit != letters:
-        raise HandOver  # not written as stated
-    return Start(cursor.offset, explicit=explicit, little=syntax != BIG_ENDIAN, deflated=False)
+    else:
+        explicit, little = syntax != IMPLICIT, syntax != BIG_ENDIAN
+        if explicit != letters:
+            raise HandOver  # not written as stated
+    if not (explicit and little):
+        cursor.syntax(explicit=explicit, little=little)

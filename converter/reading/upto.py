@@ -39,15 +39,15 @@ def header_bytes(content: bytes, limit: int, *, complete: bool) -> tuple[bytes, 
     limits = Limits(header=limit, inflate=limit)
     try:
         cursor = Cursor(Bytes(content), content, limits)
-        start = read_start(cursor)
-        data = content[start.offset :]
-        if start.deflated:
-            data = Inflated(Bytes(content), start.offset, limit + 1).read(0, limit)
+        deflated = read_start(cursor)
+        data = content[cursor.offset :]
+        if deflated:
+            data = Inflated(Bytes(content), cursor.offset, limit + 1).read(0, limit)
             complete = complete and len(data) < limit
-        end = _end(data, limits, explicit=start.explicit, little=start.little, complete=complete)
+        end = _end(data, limits, explicit=cursor.explicit, little=cursor.little, complete=complete)
     except (HandOver, Refused):
         return None
-    return None if end is None else (data[:end], start.deflated)
+    return None if end is None else (data[:end], deflated)
 
 
 def _end(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from converter.core import ids
@@ -80,7 +79,15 @@ class Builder:
         """Finding about the only instance, as `agree` gives it."""
         if issue.severity == "information":
             return issue
-        return replace(issue, examples=(self.study.series[0].instances[0].uid,))
+        return Issue(
+            issue.severity,
+            issue.code,
+            issue.path,
+            issue.keyword,
+            issue.message,
+            (self.study.series[0].instances[0].uid,),
+            issue.count,
+        )
 
     def tell(
         self,

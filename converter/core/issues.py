@@ -6,8 +6,10 @@ keyword, and UIDs or files as examples. What each code means stands in `converte
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,8 +21,7 @@ Severity = Literal["error", "warning", "information"]
 EXAMPLES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Issue:
+class Issue(msgspec.Struct, frozen=True, gc=False):
     """One finding about a study, a resource or an input."""
 
     severity: Severity

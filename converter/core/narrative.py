@@ -47,7 +47,7 @@ def narrative(resource: dict[str, Any], *, body_parts: Sequence[str] = ()) -> di
         facts.append(("Body part", ", ".join(dict.fromkeys(body_parts))))
     facts.append(("Identifier", ", ".join(_identifiers(resource))))
     listed = "".join(
-        [f"<li>{label}: {text}</li>" for label, value in facts if (text := _text(value))]
+        [f"<li>{label}: {text}</li>" for label, value in facts if value and (text := _text(value))]
     )
     title = _text(title)
     head = f"<p><b>{_text(_spaced(type_name))}</b>{': ' + title if title else ''}</p>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -19,11 +18,6 @@ __all__ = ["Level", "Node", "Rule", "RuleSet", "Source"]
 Level: TypeAlias = Literal["study", "series", "instance"]
 
 
-@lru_cache(maxsize=4096)
-def _last(keyword: str) -> str:
-    return keyword.rpartition(".")[2]
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
     """One DICOM attribute that a rule reads, dotted into sequences."""
@@ -33,11 +27,16 @@ class Source:
     tags: tuple[int, ...]
     vr: str
     """VR of the last attribute."""
+    steps: tuple[str, ...] = field(init=False)
+    """Keywords of the sequences that lead to it."""
+    last: str = field(init=False)
+    """Its own keyword."""
 
-    @property
-    def last(self) -> str:
-        """Keyword of the last attribute."""
-        return _last(self.keyword)
+    def __post_init__(self) -> None:
+        """Take the keyword apart."""
+        *steps, last = self.keyword.split(".")
+        object.__setattr__(self, "steps", tuple(steps))
+        object.__setattr__(self, "last", last)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from converter.core.header import (
     items,
 )
 from converter.core.issues import Issue, Severity
-from converter.core.text import MISSING, Charset, charset_of
+from converter.core.text import MISSING, Charset, charsets
 from converter.core.values import strings
 
 if TYPE_CHECKING:
@@ -107,12 +107,6 @@ _items = lru_cache(maxsize=256)(items)
 """Several rules read one sequence; nobody changes what it gives."""
 
 
-@lru_cache(maxsize=4096)
-def _steps(keyword: str) -> tuple[str, ...]:
-    """Sequences that a dotted keyword leads through."""
-    return tuple(keyword.split(".")[:-1])
-
-
 class View:
     """Attributes of one dataset or sequence item, decoded on demand."""
 
@@ -127,9 +121,12 @@ class View:
     ) -> None:
         self.header = header
         self._call = call
-        self.charset = charset_of(header, inherited)
         own = header.get(SPECIFIC_CHARACTER_SET)
-        self.stated = own if own and own.strip(b" \0") else stated
+        if own and own.strip(b" \0"):
+            self.charset = charsets(own)
+            self.stated: bytes | None = own
+        else:
+            self.charset, self.stated = inherited, stated
 
     def raw(self, keyword: str) -> bytes | None:
         """Value field, or ``None`` where the attribute is absent or empty."""
@@ -230,7 +227,7 @@ class Call:
     def at(self, source: Source) -> list[View]:
         """Datasets that hold the last attribute of a dotted source: one for a plain keyword."""
         views = [self.top]
-        for part in _steps(source.keyword):
+        for part in source.steps:
             views = [item for view in views for item in view.items(part)]
         return views
 

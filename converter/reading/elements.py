@@ -42,6 +42,8 @@ _FEW: Final = 4
 """Lengths of one element, each of which has a group of its own: its value need not be cut from behind what precedes it."""
 _PART: Final = 512
 """Bytes of a part of a pattern that is passed at once, at least."""
+_NEAR: Final = 32
+"""Between lengths of an element that does not stand for text of any length."""
 _WIDEST: Final = 4096
 _OPEN: Final = b"\xff\xff\xff\xff"
 _UNTIL_END: Final = -1
@@ -162,7 +164,25 @@ class Known:
                 known += 1
             if known == _MOST:
                 break
+        for ways in elements.values():
+            _foresee(ways, explicit=self._explicit)
         self.pattern = Pattern(elements, self._wanted, self._sequences, explicit=self._explicit)
+
+
+def _foresee(ways: dict[bytes, int], *, explicit: bool) -> None:
+    """Add lengths among those that were met and the next one: a number or a UID that counts is as long as its digits."""
+    fronts: dict[bytes, list[int]] = {}
+    for head, length in ways.items():
+        if length != _UNTIL_END:
+            fronts.setdefault(head[:6] if explicit and len(head) == 8 else head[:-4], []).append(
+                length
+            )
+    for front, lengths in fronts.items():
+        width = 2 if len(front) == 6 else 4
+        least, most = min(lengths), max(lengths)
+        if 0 < most - least <= _NEAR:
+            for length in range(least, most + 3, 2):
+                ways[front + length.to_bytes(width, "little")] = length
 
 
 class Pattern:
@@ -207,7 +227,7 @@ class Pattern:
             ]
             number = len(self._tags)
             if tag in wanted and wanted[tag] is None and len(ways) <= _FEW:
-                one = b"|".join(head + b"(" + body + b")" for head, body in ways)
+                one = b"(?:" + b"|".join(head + b"(" + body + b")" for head, body in ways) + b")"
                 values += [(tag, number + way) for way in range(len(ways))]
                 self._tags += [tag] * len(ways)
             else:

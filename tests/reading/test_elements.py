@@ -101,6 +101,13 @@ def test_any_cut_is_read_as_element_by_element(kind):
     assert walking.taken
 
 
+@pytest.mark.parametrize("kind", ["small", "implicit"])
+def test_numbers_of_one_digit_more_are_taken_with_the_rest(kind):
+    walking = Walking([instance(Place(study, 2, 8), kind) for study in (8, 108)])
+    assert isinstance(walking.check(instance(Place(1008, 2, 8), kind)), Read)
+    assert walking.taken == 1
+
+
 TAGS = [
     (0x00080005, "CS"), (0x00080008, "CS"), (0x00080020, "DA"), (0x00080060, "CS"), (0x00081030, "LO"),
     (0x00081032, "SQ"), (0x00081140, "SQ"), (0x00089999, "SQ"), (0x00091001, "UN"), (0x00091002, "OB"),

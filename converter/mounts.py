@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["NETWORK", "filesystem", "lies_on"]
+__all__ = ["FAR", "NETWORK", "filesystem", "lies_on"]
 
 NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "9p", "fuse.glusterfs", "ceph")
 """What the types of file systems begin with that lie on another machine."""
+FAR = (*NETWORK, "fuse", "lustre", "gpfs", "beegfs", "virtiofs", "vboxsf")
+"""And of those where every file may have to be waited for."""
 
 
 def filesystem(path: str, mounts: str) -> str:

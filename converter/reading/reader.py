@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import stat
+from typing import TYPE_CHECKING, NamedTuple
 
 from converter.core.header import (
     SOP_CLASS_UID,
@@ -26,10 +27,43 @@ from converter.reading.walk import ROWS, Plan, plan, walk
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-__all__ = ["read_bytes", "read_file", "read_stream"]
+__all__ = ["Opened", "open_file", "read_bytes", "read_file", "read_stream"]
 
 _PERHAPS_NOT_DICOM = frozenset({"truncated-header", "malformed", "header-limit", "too-deep"})
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+class Opened(NamedTuple):
+    """A file that was opened ahead of reading it."""
+
+    descriptor: int
+    """Closed by who reads it."""
+    status: os.stat_result
+    head: bytes
+    """First bytes."""
+
+
+def open_file(path: str, limits: Limits = DEFAULT) -> Opened | None:
+    """Open a file ahead of reading it; nothing where that is better left to who reads it.
+
+    Parameters
+    ----------
+    path : str
+    limits : Limits
+        Those that it will be read with.
+    """
+    descriptor = -1
+    try:
+        # whatever it is, opening it waits for nobody
+        descriptor = os.open(path, _FLAGS | getattr(os, "O_NONBLOCK", 0))
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            return Opened(descriptor, status, os.pread(descriptor, limits.first, 0))
+    except OSError:
+        pass  # reading it tells
+    if descriptor >= 0:
+        os.close(descriptor)
+    return None
 
 
 def read_file(
@@ -38,6 +72,7 @@ def read_file(
     *,
     ignore_changed: bool = False,
     limits: Limits = DEFAULT,
+    opened: Opened | None = None,
 ) -> Read | Unreadable:
     """Read the wanted attributes of one file.
 
@@ -51,6 +86,8 @@ def read_file(
     ignore_changed : bool
         Do not ask whether the file changed while it was read.
     limits : Limits
+    opened : Opened, optional
+        The file, where it was opened ahead; it is closed.
 
     Returns
     -------
@@ -58,15 +95,15 @@ def read_file(
         Nothing is raised for what is wrong with a file.
     """
     try:
-        descriptor = os.open(path, _FLAGS)
+        descriptor = os.open(path, _FLAGS) if opened is None else opened.descriptor
     except PermissionError:
         return Unreadable("permission-denied")
     except OSError as error:
         return Unreadable("read-error", _words(error))
     try:
-        before = os.fstat(descriptor)
+        before = os.fstat(descriptor) if opened is None else opened.status
         source = Descriptor(descriptor, before.st_size)
-        head = os.pread(descriptor, limits.first, 0)
+        head = os.pread(descriptor, limits.first, 0) if opened is None else opened.head
         if len(head) < limits.first and len(head) < before.st_size:
             head = source.read(0, limits.first)  # interrupted
         result = _read(source, head, wanted, limits)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
+    from converter.reading.reader import Opened
+
 __all__ = ["Readers", "read_task"]
 
 ROWS = 2000
@@ -61,9 +63,14 @@ class Readers(Protocol):
     """How bytes become headers; `converter.reading` is the real one."""
 
     def read_file(
-        self, path: str, wanted: Wanted, *, ignore_changed: bool = False
+        self,
+        path: str,
+        wanted: Wanted,
+        *,
+        ignore_changed: bool = False,
+        opened: Opened | None = None,
     ) -> HeaderRead | Unreadable:
-        """Read a file."""
+        """Read a file, which may have been opened ahead."""
         ...
 
     def read_stream(
@@ -167,9 +174,11 @@ def read_task(
         for index, entry in enumerate(task.entries):
             kind = archives.sniff(entry.path) if task.kind == "archive" else ""
             if task.kind == "files":
-                ahead.reach(index)
+                opened = ahead.reach(index)
                 collector.result.files += 1
-                read = readers.read_file(entry.path, wanted, ignore_changed=ignore_changed)
+                read = readers.read_file(
+                    entry.path, wanted, ignore_changed=ignore_changed, opened=opened
+                )
                 if isinstance(read, Unreadable) and read.reason in _MAYBE_ARCHIVE:
                     kind = archives.sniff(entry.path)
                 if not kind:

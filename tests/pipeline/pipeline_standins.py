@@ -32,10 +32,10 @@ __all__ = [
 ]
 
 
-def read_file(path, wanted, *, ignore_changed=False):
+def read_file(path, wanted, *, ignore_changed=False, opened=None):
     if KILL in Path(path).read_bytes():
         os.kill(os.getpid(), signal.SIGKILL)
-    return real_read_file(path, wanted, ignore_changed=ignore_changed)
+    return real_read_file(path, wanted, ignore_changed=ignore_changed, opened=opened)
 
 
 def text(value):

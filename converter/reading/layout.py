@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from converter.reading.cursor import Cursor
 from converter.reading.elements import PER_FRAME, PIXELS
 from converter.reading.encoding import BIG_ENDIAN, DEFLATED, IMPLICIT, LONG, SHORT, UNDEFINED
+from converter.reading.quick import NOTHING, Memos, items_at
 from converter.reading.result import DEFAULT, HandOver, Refused
 from converter.reading.source import Bytes
 from converter.reading.start import TRANSFER_SYNTAX_UID
@@ -16,6 +17,15 @@ __all__ = ["BEGIN", "Element", "Layout", "layout_of"]
 
 BEGIN: Final = 128
 """Where a trace begins: the preamble before is nobody's business. One of a data set that was deflated begins at 0."""
+
+
+_Head = tuple[int, bytes, int, int]
+"""Tag, VR, how long what precedes the value is (0: the VR is unknown), and the value, where that stands in the first eight bytes."""
+_HEAD: Final = Struct("<HHI").unpack
+_MEMO_SIZE: Final = 4096
+# what was met in implicit and explicit VR
+_heads: Final[tuple[dict[bytes, _Head], dict[bytes, _Head]]] = ({}, {})
+_memos: Final[tuple[Memos, Memos]] = ({}, {})
 
 
 class Element(NamedTuple):
@@ -61,37 +71,32 @@ def layout_of(data: bytes, last: int, begin: int = BEGIN) -> Layout | None:
     explicit, previous = True, -1
     pixels = 0
     syntax = b""
-    unpack = Struct("<HHII").unpack_from
+    heads = _heads[1]
     make = tuple.__new__  # what a named tuple does in two calls
     while at + 12 <= stop:
         start = at
-        group, number, length, long = unpack(data, at)
-        tag = group << 16 | number
-        if meta and group != 2:
+        head = data[at : at + 8]
+        tag, vr, width, length = heads.get(head) or _taken_apart(head, heads, explicit=explicit)
+        if meta and tag >> 16 != 2:
             meta = False
             if not syntax or syntax == BIG_ENDIAN or syntax in DEFLATED:
                 return None
-            explicit = syntax != IMPLICIT
-        vr = data[at + 4 : at + 6] if explicit else b""
-        if vr in SHORT:
-            length >>= 16
-            at += 8
-        elif not explicit:
-            at += 8
-        elif vr in LONG:
-            length = long
-            at += 12
-        else:
+            if syntax == IMPLICIT:
+                explicit, heads = False, _heads[0]
+                continue
+        if not width or tag >= 0xFFFE0000:
             return None
         if not meta:
-            if tag <= previous or tag >= 0xFFFE0000:
+            if tag <= previous:
                 return None
             previous = tag
             if tag >= PER_FRAME and (tag == PER_FRAME or tag in PIXELS):
-                at = start
                 if vr not in SHORT if tag in PIXELS else vr in {b"SQ", b""}:
                     pixels = tag
                 break
+        at += width
+        if width == 12:
+            length = int.from_bytes(data[at - 4 : at], "little")
         value = at
         at = value + length if length != UNDEFINED else _end(data, explicit, vr, value)
         if at > stop:
@@ -108,8 +113,27 @@ def layout_of(data: bytes, last: int, begin: int = BEGIN) -> Layout | None:
     return Layout(elements, begin, explicit, at, pixels)
 
 
+def _taken_apart(head: bytes, heads: dict[bytes, _Head], *, explicit: bool) -> _Head:
+    """Take the first eight bytes of an element apart, and remember them."""
+    group, number, length = _HEAD(head)
+    vr, width = b"", 8
+    if explicit:
+        vr = head[4:6]
+        length >>= 16
+        width = 8 if vr in SHORT else 12 if vr in LONG else 0
+    if len(heads) >= _MEMO_SIZE:
+        heads.clear()
+    heads[head] = found = group << 16 | number, vr, width, length
+    return found
+
+
 def _end(data: bytes, explicit: bool, vr: bytes, value: int) -> int:
     """Where an element of undefined length ends; beyond the bytes where that cannot be told."""
+    if vr == b"SQ" or not explicit:
+        try:
+            return items_at(data, value, UNDEFINED, NOTHING, _memos[explicit], explicit=explicit)[1]
+        except LookupError:
+            pass
     cursor = Cursor(Bytes(data), data, DEFAULT)
     cursor.syntax(explicit=explicit, little=True)
     cursor.at = value

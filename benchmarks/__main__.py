@@ -140,14 +140,20 @@ class Bench:
         }
 
     def jobs(self) -> None:
-        files = make(CORPORA["small" if self.options.quick else "small-100k"], self.folder)
+        rows = self.results["jobs"] = {}
+        name, count = ("small", 10**4) if self.options.quick else ("small-100k", 10**5)
+        rows[f"{count:,} files"] = self._jobs(warm(make(CORPORA[name], self.folder)))
+        count *= 10
+        archives = tiny_tar(self.folder / f"tiny-{count}", count, instance)
+        rows[f"{count:,} instances in archives"] = self._jobs(archives)
+
+    def _jobs(self, files: Path) -> dict[str, float]:
         programs = {str(jobs): self.convert(files, jobs) for jobs in (1, cores())}
         found = interleaved(programs, self.options.rounds)
         one = median(found["1"], "wall")
-        self.results["jobs"] = {
-            jobs: round(one / median(usages, "wall"), 2) for jobs, usages in found.items()
-        }
-        print("jobs", self.results["jobs"])
+        row = {jobs: round(one / median(usages, "wall"), 2) for jobs, usages in found.items()}
+        print("jobs", files, row)
+        return row
 
     def cold(self) -> None:
         rows = self.results["cold"] = {}

@@ -47,9 +47,10 @@ def markdown(results: dict[str, Any]) -> str:
             parts.append(f"{title}, the whole program, in units of dcm2fhir on one core:\n")
             parts.append(_table(["program", *columns], rows))
     if jobs := results.get("jobs"):
-        rows = [[count, str(ratio)] for count, ratio in jobs.items()]
-        parts.append("Times as fast as on one core:\n")
-        parts.append(_table(["worker processes", "times"], rows))
+        counts = list(next(iter(jobs.values())))
+        rows = [[title, *map(str, row.values())] for title, row in jobs.items()]
+        parts.append("Times as fast as with one process:\n")
+        parts.append(_table(["worker processes", *counts], rows))
     if cold := results.get("cold"):
         programs = list(dict.fromkeys(name for row in cold.values() for name in row))
         rows = [

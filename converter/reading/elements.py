@@ -43,7 +43,7 @@ _FEW: Final = 4
 _PART: Final = 512
 """Bytes of a part of a pattern that is passed at once, at least."""
 _NEAR: Final = 32
-"""Between lengths of an element that does not stand for text of any length."""
+"""At most between the lengths of an element that is a number, a UID or a few of them rather than free text."""
 _WIDEST: Final = 4096
 _OPEN: Final = b"\xff\xff\xff\xff"
 _UNTIL_END: Final = -1
@@ -165,12 +165,14 @@ class Known:
             if known == _MOST:
                 break
         for ways in elements.values():
-            _foresee(ways, explicit=self._explicit)
+            if known < _MOST:
+                known += _foresee(ways, explicit=self._explicit)
         self.pattern = Pattern(elements, self._wanted, self._sequences, explicit=self._explicit)
 
 
-def _foresee(ways: dict[bytes, int], *, explicit: bool) -> None:
+def _foresee(ways: dict[bytes, int], *, explicit: bool) -> int:
     """Add lengths among those that were met and the next one: a number or a UID that counts is as long as its digits."""
+    met = len(ways)
     fronts: dict[bytes, list[int]] = {}
     for head, length in ways.items():
         if length != _UNTIL_END:
@@ -183,6 +185,7 @@ def _foresee(ways: dict[bytes, int], *, explicit: bool) -> None:
         if 0 < most - least <= _NEAR:
             for length in range(least, most + 3, 2):
                 ways[front + length.to_bytes(width, "little")] = length
+    return len(ways) - met
 
 
 class Pattern:

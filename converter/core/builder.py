@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from converter.core import ids
@@ -67,10 +66,9 @@ class Builder:
                 if transform is None or transform.agree != "union":
                     return outcome.value
                 return united(self.rules, rule, key, outcome).value
-            tally = members[0].tally(rule.tags) if members else Counter[Key]()
-            for series in members[1:]:
-                tally.update(series.tally(rule.tags))
-            agreed = agree(self.rules, rule, tally, _examples(members, rule.tags))
+            agreed = agree(
+                self.rules, rule, _tally(members, rule.tags), _examples(members, rule.tags)
+            )
         self.issues += agreed.issues
         self.tell(rule, path, agreed, members)
         return agreed.value
@@ -278,6 +276,16 @@ def put(found: dict[str, Any], node: Node, value: Any) -> None:
 
 def _reads(node: Node) -> bool:
     return bool(node.rule and node.rule.transform) or any(_reads(child) for child in node.children)
+
+
+def _tally(members: list[Series], tags: tuple[int, ...]) -> Mapping[Key, int]:
+    if len(members) == 1:
+        return members[0].tally(tags)
+    tally: dict[Key, int] = {}
+    for series in members:
+        for key, count in series.tally(tags).items():
+            tally[key] = tally.get(key, 0) + count
+    return tally
 
 
 def _examples(members: list[Series], tags: tuple[int, ...]) -> Callable[[Key], tuple[str, ...]]:

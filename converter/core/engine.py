@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from converter.core import ids
 from converter.core.builder import DATA_ABSENT, Builder, put, resource
@@ -27,6 +27,7 @@ __all__ = ["Conversion", "Explanation", "Options", "convert", "explain"]
 
 _OWN_UID = [(SOP_INSTANCE_UID,)]
 _PLAIN = frozenset({str, int, bool, dict})
+_NOTHING = type(None)
 LAST = 2**31
 """Sorts what has no number behind what has one."""
 
@@ -229,16 +230,21 @@ class _StudyBuilder(Builder):
                     one[child.name] = value
             if one:
                 found.append(one)
-        found.sort(key=lambda one: (one.get("number", LAST), one.get("uid", "")))
+        found.sort(key=_in_series)
         return found
 
     def rows(self, leaves: list[Node], series: Series) -> list[dict[str, Any]]:
         """As `instances`, with nobody to explain it to: each key of a rule is looked at once."""
         columns = [self.column(child, series) for child in leaves]
-        found: list[dict[str, Any]] = []
-        for instance, values in zip(series.instances, zip(*columns, strict=True), strict=True):
+        found = _plain_rows(leaves, columns)
+        if found is not None:
+            found.sort(key=_in_series)
+            return found
+        found = []
+        for index, instance in enumerate(series.instances):
             one: dict[str, Any] = {}
-            for child, outcome in zip(leaves, values, strict=True):
+            for child, (keys, outcomes) in zip(leaves, columns, strict=True):
+                outcome = outcomes[keys[index]] if outcomes is not None else Outcome(keys[index])
                 rule = child.rule
                 assert rule is not None
                 if outcome.issues:
@@ -255,19 +261,18 @@ class _StudyBuilder(Builder):
                     one[child.name] = value
             if one:
                 found.append(one)
-        found.sort(key=lambda one: (one.get("number", LAST), one.get("uid", "")))
+        found.sort(key=_in_series)
         return found
 
-    def column(self, child: Node, series: Series) -> Iterable[Outcome]:
+    def column(self, child: Node, series: Series) -> _Column:
         """What a rule yields for each instance of a series."""
         rule = child.rule
         assert rule is not None
         if rule.transform == "uid" and not rule.when and [s.tags for s in rule.sources] == _OWN_UID:
             # checked when it was read
-            return [Outcome(instance.uid) for instance in series.instances]
+            return _Column([instance.uid for instance in series.instances])
         keys = series.keys(rule.tags)
-        outcomes = {key: evaluate(self.rules, rule, key) for key in dict.fromkeys(keys)}
-        return [outcomes[key] for key in keys]
+        return _Column(keys, {key: evaluate(self.rules, rule, key) for key in dict.fromkeys(keys)})
 
     def instances_by_tree(self, node: Node, series: Series, path: str) -> list[dict[str, Any]]:
         found = []
@@ -281,8 +286,43 @@ class _StudyBuilder(Builder):
             one = self.object(node, where, value_of, (instance.uid,))
             if one:
                 found.append(one)
-        found.sort(key=lambda one: (one.get("number", LAST), one.get("uid", "")))
+        found.sort(key=_in_series)
         return found
+
+
+class _Column(NamedTuple):
+    """What a rule yields for the instances of a series."""
+
+    keys: Sequence[Any]
+    """One an instance."""
+    outcomes: dict[Any, Outcome] | None = None
+    """For each key; ``None`` where the keys are the values."""
+
+
+def _plain_rows(leaves: Sequence[Node], columns: Sequence[_Column]) -> list[dict[str, Any]] | None:
+    """Rows of columns of which each has a plain value in all instances, or none in any; else nothing."""
+    names: list[str] = []
+    values: list[Sequence[Any]] = []
+    for child, (keys, outcomes) in zip(leaves, columns, strict=True):
+        column = keys
+        if child.repeats:
+            return None
+        if outcomes is not None:
+            kinds = {outcome.value.__class__ for outcome in outcomes.values()}
+            if any(outcome.issues for outcome in outcomes.values()):
+                return None
+            if kinds == {_NOTHING} and not child.required:
+                continue
+            if not kinds <= _PLAIN:
+                return None
+            column = [outcomes[key].value for key in keys]
+        names.append(child.name)
+        values.append(column)
+    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def _in_series(one: dict[str, Any]) -> tuple[int, str]:
+    return one.get("number", LAST), one.get("uid", "")
 
 
 def _at(issue: Issue, instance: Instance) -> Issue:

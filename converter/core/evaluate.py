@@ -135,6 +135,8 @@ def agree(
     Scalars take the mode, ties the smallest value; repeating values are united and sorted; a side (L, R)
     must be the same in all. Nothing is no value: it takes no part.
     """
+    transform = TRANSFORMS.get(rule.transform)
+    how = transform.agree if transform else "mode"
     issues: list[Issue] = []
     outcomes = {key: evaluate(rules, rule, key) for key in tally}
     for key, outcome in outcomes.items():
@@ -151,16 +153,13 @@ def agree(
                     tally[key],
                 )
             )
-    transform = TRANSFORMS.get(rule.transform)
-    how = transform.agree if transform else "mode"
-    if how == "union" and len(outcomes) == 1:
-        agreed = united(rules, rule, *next(iter(outcomes.items())))
-        return Agreed(agreed.value, issues, agreed.keyword, agreed.code_row, agreed.key)
+    if len(outcomes) == 1:
+        [(key, outcome)] = outcomes.items()
+        if how == "union":
+            return united(rules, rule, key, outcome)._replace(issues=issues)
+        return Agreed(outcome.value, issues, outcome.keyword, outcome.code_row, key)
     if how == "union":
         return _united(outcomes.items(), issues, transform.settle if transform else None)
-    if len(outcomes) == 1:
-        key, outcome = next(iter(outcomes.items()))
-        return Agreed(outcome.value, issues, outcome.keyword, outcome.code_row, key)
     counts: dict[bytes, int] = {}
     holders: dict[bytes, Key] = {}
     for key, outcome in outcomes.items():

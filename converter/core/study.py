@@ -6,9 +6,10 @@ A `Block` holds instances of one series in columns: attributes that are the same
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import repeat
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -196,11 +197,26 @@ class Series:
     instances: list[Instance]
     _blocks: list[tuple[Block, int]] = field(default_factory=list, repr=False, compare=False)
     """Blocks that hold the instances, and how many each; filled when first asked for."""
+    _varying: set[int] = field(default_factory=set, repr=False, compare=False)
+    """Attributes that differ within one of them."""
 
     def keys(self, tags: Sequence[int]) -> list[tuple[bytes | None, ...]]:
         """Value tuple of some attributes for each instance, in their order."""
         if len(self.instances) == 1 and not self.instances[0].block.tags:
             return [tuple(map(self.instances[0].block.shared.get, tags))]
+        counted = self._counted()
+        if len(counted) == 1:
+            [(block, count)] = counted
+            if self._varying.isdisjoint(tags):
+                return [tuple(map(block.shared.get, tags))] * count
+            where = {tag: index for index, tag in enumerate(block.tags)}
+            columns = [
+                [one.row.values[where[tag]] for one in self.instances]
+                if tag in where
+                else repeat(block.shared.get(tag))
+                for tag in tags
+            ]
+            return list(zip(*columns, strict=False))
         found: list[tuple[bytes | None, ...]] = []
         plans: dict[int, tuple[tuple[bytes | None, ...], list[tuple[int, int]]]] = {}
         for instance in self.instances:
@@ -222,21 +238,27 @@ class Series:
                 found.append(base)
         return found
 
-    def tally(self, tags: Sequence[int]) -> Counter[tuple[bytes | None, ...]]:
+    def tally(self, tags: Sequence[int]) -> Mapping[tuple[bytes | None, ...], int]:
         """Count the distinct value tuples of some attributes over the instances."""
         if len(self.instances) == 1:
+            return {self.keys(tags)[0]: 1}
+        counted = self._counted()
+        if not self._varying.isdisjoint(tags):
             return Counter(self.keys(tags))
+        # nothing varies within a block: what it shares counts for all of its instances
+        tally: dict[tuple[bytes | None, ...], int] = {}
+        for block, count in counted:
+            key = tuple(map(block.shared.get, tags))
+            tally[key] = tally.get(key, 0) + count
+        return tally
+
+    def _counted(self) -> list[tuple[Block, int]]:
         if not self._blocks:
             counts = Counter(id(one.block) for one in self.instances)
             held = {id(one.block): one.block for one in self.instances}
             self._blocks.extend((held[key], count) for key, count in counts.items())
-        if any(tag in block.tags for block, _ in self._blocks for tag in tags):
-            return Counter(self.keys(tags))
-        # nothing varies within a block: what it shares counts for all of its instances
-        tally: Counter[tuple[bytes | None, ...]] = Counter()
-        for block, count in self._blocks:
-            tally[tuple(block.shared.get(tag) for tag in tags)] += count
-        return tally
+            self._varying.update(*(block.tags for block, _ in self._blocks))
+        return self._blocks
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from converter.core.issues import Issue
 from converter.core.study import assemble, unpack_block
 from converter.errors import ConverterError, StandingError
 from converter.pipeline.pool import Pool, Stop
-from converter.pipeline.remarks import remark_shared, sop_hash
+from converter.pipeline.remarks import remark_shared, sop_hashes
 from converter.store import Companion, Converted, StudyStore
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _convert_one(uid: str, blocks: tuple[bytes, ...], job: _Job) -> Converted:
                 for companion in made.companions
             ],
             study.duplicates,
-            [sop_hash(one.uid) for series in study.series for one in series.instances],
+            sop_hashes([one.uid for series in study.series for one in series.instances]),
             list(made.tombstones),
             made.withdrawn,
             patient_id=_patient_id(made.resource),

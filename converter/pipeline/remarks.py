@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -9,14 +10,17 @@ from converter.core.issues import EXAMPLES, Issue
 from converter.core.study import assemble, unpack_block
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from converter.store import StudyStore
 
-__all__ = ["remark_shared", "sop_hash"]
+__all__ = ["remark_shared", "sop_hashes"]
 
 
-def sop_hash(uid: str) -> int:
-    """64 bits by which the store finds SOP Instance UIDs that are in two studies."""
-    return int.from_bytes(blake2b(uid.encode(), digest_size=8).digest(), "big", signed=True)
+def sop_hashes(uids: Sequence[str]) -> list[int]:
+    """For each SOP Instance UID the 64 bits by which the store finds those that are in two studies."""
+    digests = b"".join([blake2b(uid.encode(), digest_size=8).digest() for uid in uids])
+    return list(struct.unpack(f">{len(uids)}q", digests))
 
 
 def remark_shared(store: StudyStore) -> None:
@@ -24,8 +28,9 @@ def remark_shared(store: StudyStore) -> None:
     found: dict[str, list[Issue]] = {}
     for study_uid, hashes in store.shared():
         study = assemble(study_uid, map(unpack_block, store.blocks([study_uid])[0]))
-        uids = (one.uid for series in study.series for one in series.instances)
-        instances = sorted(uid for uid in uids if sop_hash(uid) in hashes)
+        uids = [one.uid for series in study.series for one in series.instances]
+        known = zip(uids, sop_hashes(uids), strict=True)
+        instances = sorted(uid for uid, sop in known if sop in hashes)
         found.setdefault(study_uid, []).append(
             _issue(
                 "instance-in-several-studies",

@@ -40,9 +40,9 @@ def counted(parts):
     """Parts that note which files are read."""
     read = []
 
-    def read_file(path, wanted, *, ignore_changed=False):
+    def read_file(path, wanted, *, ignore_changed=False, opened=None):
         read.append(Path(path).name)
-        return parts.read_file(path, wanted, ignore_changed=ignore_changed)
+        return parts.read_file(path, wanted, ignore_changed=ignore_changed, opened=opened)
 
     def convert(study, rules, options):
         read.append(study.uid)
@@ -117,7 +117,7 @@ def test_a_file_that_is_gone_stays_in_its_study_until_it_is_pruned(
 def test_a_file_that_could_not_be_read_is_tried_again(folder, state, convert, parts):
     from converter.core.header import Unreadable
 
-    def refuse(path, wanted, *, ignore_changed=False):
+    def refuse(path, wanted, *, ignore_changed=False, opened=None):
         if path.endswith("/03"):
             return Unreadable("permission-denied")
         return parts.read_file(path, wanted, ignore_changed=ignore_changed)

@@ -17,7 +17,18 @@ from converter.reading.encoding import LONG, SHORT, UNDEFINED, WIDTH, any_bytes,
 from converter.reading.quick import Sequences
 from converter.reading.result import HandOver
 
-__all__ = ["KEEP", "LOOK", "NEST", "PASS", "PER_FRAME", "PIXELS", "SKIP", "Action", "Known"]
+__all__ = [
+    "KEEP",
+    "LOOK",
+    "NEST",
+    "PASS",
+    "PER_FRAME",
+    "PIXELS",
+    "SKIP",
+    "WIDEST",
+    "Action",
+    "Known",
+]
 
 PER_FRAME: Final = 0x52009230
 """Per-Frame Functional Groups: never read, however many frames there are."""
@@ -30,10 +41,10 @@ Action = tuple[int, int, int]
 """Tag, length of the whole element where it is known, and one of the above."""
 
 _MEMO_SIZE: Final = 16384
-_PAYS: Final = 50, 400
-"""Elements that are walked one by one before a pattern is made, for each that is in it: at first, and later on.
+_PAYS: Final = 100, 50, 100, 200, 400
+"""Elements that are walked one by one before a pattern is made, for each that is in it: the first, the second, and so on.
 
-In the time that making one takes, 100 to 150 are walked: what is learned early serves more headers.
+In the time that making one takes, about 100 are walked. The first waits for them to differ; what it lacks shows soon.
 """
 _MOST: Final = 2048
 """Elements of a pattern, each length of one for itself."""
@@ -44,7 +55,8 @@ _PART: Final = 512
 """Bytes of a part of a pattern that is passed at once, at least."""
 _NEAR: Final = 32
 """At most between the lengths of an element that is a number, a UID or a few of them rather than free text."""
-_WIDEST: Final = 4096
+WIDEST: Final = 4096
+"""Of what is in a pattern."""
 _OPEN: Final = b"\xff\xff\xff\xff"
 _UNTIL_END: Final = -1
 _TAG: Final = Struct("<HH").unpack_from
@@ -74,7 +86,8 @@ class Known:
         self._wanted, self._last, self._sequences = wanted, last, sequences
         self._explicit, self._little = explicit, little
         self._alone = self._compiled = 0
-        self._pays = _PAYS[0]
+        self._pays = iter(_PAYS)
+        self._enough = next(self._pays)
 
     def learn(self, head: bytes) -> Action:
         """Decide what to do with elements that begin with these eight bytes.
@@ -139,8 +152,8 @@ class Known:
         if size == self._compiled or not self._little:
             return
         self._alone += alone
-        if self._alone > self._pays * size:
-            self._pays = min(2 * self._pays, _PAYS[1])
+        if self._alone > self._enough * size:
+            self._enough = next(self._pays, self._enough)
             self._compile()
 
     def _compile(self) -> None:
@@ -156,7 +169,7 @@ class Known:
                 and (len(head) == 8 or head[4:6] == b"SQ")
             ):
                 length = _UNTIL_END
-            elif kind in {LOOK, PASS} or not step or length > _WIDEST:
+            elif kind in {LOOK, PASS} or not step or length > WIDEST:
                 continue
             ways = elements.setdefault(tag, {})
             if len(ways) < _MOST_LENGTHS:

@@ -19,7 +19,7 @@ from converter.core.header import (
     Wanted,
     pack_items,
 )
-from converter.reading.elements import KEEP, PASS, PER_FRAME, PIXELS, SKIP, Known
+from converter.reading.elements import KEEP, PASS, PER_FRAME, PIXELS, SKIP, WIDEST, Known
 from converter.reading.encoding import UNDEFINED, ZEROS
 from converter.reading.quick import NOTHING, Sequences, items_at
 from converter.reading.result import HandOver, Refused
@@ -51,7 +51,7 @@ _TRIES: Final = 3
 _ELEMENT: Final = 32
 """Bytes of an ordinary one."""
 _AGAIN: Final = 24
-"""Elements that are walked one by one in the time that the pattern takes beside what it matches."""
+"""Elements that are walked one by one in the time that it takes to go on with the pattern behind one that it lacks."""
 _LITTLE: Final = 24 * _ELEMENT
 """Bytes whose elements are walked one by one in the time that the pattern takes at least."""
 
@@ -136,11 +136,11 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
     wanted, last_wanted = what.wanted, what.last
     data, at = cursor.data, cursor.at
     ordered = True
-    walked = alone = again = 0
+    walked = alone = near = 0
     while True:
         if tries and pattern is not None and at < len(data):
-            alone += again
-            again = _AGAIN
+            if at < near:
+                alone += _AGAIN
             taken = pattern.take(data, at, header)
             if taken is None:
                 tries -= 1
@@ -150,6 +150,7 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
                     tries -= 1
                 ordered = ordered and first > previous
                 at, previous = end, last
+            near = at + WIDEST
         head = data[at : at + 8]
         action = get(head)
         if action is None:
@@ -161,7 +162,7 @@ def walk(cursor: Cursor, what: Plan, header: Header, previous: int = -1) -> None
                 walked += len(cursor.data)
                 if walked > cursor.limits.walk:
                     raise Refused("header-limit")
-                data, at = cursor.data, cursor.at
+                data, at, near = cursor.data, cursor.at, 0
                 continue
             head = data[at : at + 8]
             if head == ZEROS and previous > 0:

@@ -51,7 +51,8 @@ _TRIES: Final = 3
 _ELEMENT: Final = 32
 """Bytes of an ordinary one."""
 _AGAIN: Final = 24
-"""Elements that are walked one by one in the time that it takes to go on with the pattern behind one that it lacks."""
+"""What going on with the pattern behind an element that it lacks counts for, in elements that are walked one by one: it
+takes as long as half of these, in one header after the other."""
 _LITTLE: Final = 24 * _ELEMENT
 """Bytes whose elements are walked one by one in the time that the pattern takes at least."""
 

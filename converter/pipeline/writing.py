@@ -37,7 +37,7 @@ Json = dict[str, Any]
 
 FEW = 1000
 """Resources that one process writes before others would have started."""
-A_TASK = 40
+A_TASK = 100
 """Resources of one task."""
 ROWS = 4000
 """Instances of one task, about: a large study is a task alone."""

@@ -278,6 +278,8 @@ class Pattern:
         first, last = group << 16 | number, self._tags[found.lastindex]
         tags, groups = self._kept, self._groups
         if begin := bisect_left(tags, first):
+            if begin == len(tags):
+                return found.end(), first, last
             tags, groups = tags[begin:], groups[begin:]
         pairs = zip(tags, found.group(*groups), strict=False)
         taken = {tag: value for tag, value in pairs if value is not None}

@@ -11,9 +11,9 @@ import orjson
 
 from converter.core.issues import Issue
 from converter.core.narrative import narrative
-from converter.core.patient import two_people
+from converter.core.patient import Person, folded, two_people
 
-__all__ = ["Reduced", "alone", "complete", "family_of", "reduce"]
+__all__ = ["Reduced", "alone", "complete", "person_of", "reduce"]
 
 UNITED = frozenset({"identifier", "reasonCode", "payloadType"})
 """Repeating elements that are united; any other element takes the most frequent value whole."""
@@ -30,18 +30,19 @@ class Reduced:
     resource: dict[str, Any]
     issues: list[Issue]
     mismatch: bool
-    """Two different people behind one key: birth date and family name both differ."""
+    """Two different people behind one key: birth date and name both differ."""
 
 
 def _written(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
-def family_of(resource: dict[str, Any]) -> str:
-    """Family name of a Patient, for comparison; empty where it has none."""
-    return next(
-        (name["family"].casefold() for name in resource.get("name", []) if name.get("family")), ""
-    )
+def person_of(patient: dict[str, Any]) -> Person:
+    """Who a Patient is, for comparison: by the first name that has a family name."""
+    names = patient.get("name", [])
+    name = next((one for one in names if one.get("family")), names[0] if names else {})
+    family, given = folded(name.get("family") or "", next(iter(name.get("given") or []), ""))
+    return Person(str(patient.get("birthDate", "")), family, given)
 
 
 def reduce(contributions: Sequence[tuple[str, dict[str, Any]]]) -> Reduced:
@@ -96,7 +97,7 @@ def reduce(contributions: Sequence[tuple[str, dict[str, Any]]]) -> Reduced:
         if known:
             body["name"] = _most(known)
     mismatch = first["resourceType"] == "Patient" and two_people(
-        {(one.get("birthDate", ""), family_of(one)) for _, one in contributions}
+        {person_of(one) for _, one in contributions}
     )
     if mismatch:
         issues.append(
@@ -105,7 +106,7 @@ def reduce(contributions: Sequence[tuple[str, dict[str, Any]]]) -> Reduced:
                 "patient-mismatch",
                 "Patient",
                 "PatientID",
-                "Birth date and family name both differ under one identifier: the studies are held back.",
+                "Birth date and name both differ under one identifier: the studies are held back.",
                 tuple(sorted({uid for uid, _ in contributions})[:3]),
                 len(contributions),
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from converter.core.dictionary import tag_of
 from converter.core.header import items
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from converter.core.study import Instance, Study
 
-__all__ = ["conflict", "two_people"]
+__all__ = ["Person", "conflict", "folded", "two_people"]
 
 PATIENT_ID = tag_of("PatientID") or 0
 ISSUER = tag_of("IssuerOfPatientID") or 0
@@ -31,6 +31,16 @@ TAGS = (PATIENT_ID, ISSUER, QUALIFIERS, CHARSET, NAME, BORN)
 Key: TypeAlias = tuple[bytes | None, ...]
 
 
+class Person(NamedTuple):
+    """What tells one person from another under one number; empty where it is not known."""
+
+    born: str
+    """Date as FHIR writes it, or the year of it."""
+    family: str
+    given: str
+    """First given name; both as `folded` gives them."""
+
+
 def _text(value: bytes | None, charset: bytes | None) -> str:
     if not value:
         return ""
@@ -42,7 +52,7 @@ def conflict(study: Study) -> Issue | None:
     """Tell whether a study holds two patients.
 
     Two different non-empty PatientIDs, two different non-empty issuers (text, or universal id), or two
-    people by birth date and family name, among all copies that were read, those replaced by another copy
+    people by birth date and name, among all copies that were read, those replaced by another copy
     included. Empty is no value.
 
     Returns
@@ -63,7 +73,7 @@ def conflict(study: Study) -> Issue | None:
         "IssuerOfPatientID": {},
         "UniversalEntityID": {},
     }
-    people: dict[tuple[str, str], Key] = {}
+    people: dict[Person, Key] = {}
     for key in sorted(keys, key=lambda one: tuple(value or b"" for value in one)):
         patient_id, issuer, qualifiers, charset, name, born = key
         universal = next((item.get(UNIVERSAL) for item in items(qualifiers)), None)
@@ -75,37 +85,55 @@ def conflict(study: Study) -> Issue | None:
             text = _text(value, charset)
             if text:
                 seen[keyword].setdefault(text, key)
-        people.setdefault((date(born).value or "", _family(name, charset)), key)
+        people.setdefault(Person(date(born).value or "", *_names(name, charset)), key)
     for keyword, values in seen.items():
         if len(values) > 1:
             said = f"{len(values)} different values in one study: it is held back."
             return _conflict(study, keyword, said, set(values.values()))
     if two_people(people):
-        said = "Birth date and family name both differ in one study: it is held back."
+        said = "Birth date and name both differ in one study: it is held back."
         return _conflict(study, "PatientName", said, set(people.values()))
     return None
 
 
-def two_people(known: Iterable[tuple[str, str]]) -> bool:
-    """Whether birth date and family name both differ between some of (birth date, family name).
+def two_people(known: Iterable[Person]) -> bool:
+    """Whether birth date and name both differ between some of those who are known.
 
-    An empty one says nothing, and 1960 does not contradict 1960-07-12.
+    Names differ where the family names do, or the first given names. An empty part says nothing, 1960 does not
+    contradict 1960-07-12, nor an initial the name that it begins.
     """
-    told = [(born, family) for born, family in known if born and family]
+    told = [one for one in known if one.born and (one.family or one.given)]
     return any(
-        a[1] != b[1] and not (a[0].startswith(b[0]) or b[0].startswith(a[0]))
-        for a in told
-        for b in told
+        _differ(a.born, b.born) and (_other(a.family, b.family) or _differ(a.given, b.given))
+        for index, a in enumerate(told)
+        for b in told[:index]
     )
 
 
-def _family(name: bytes | None, charset: bytes | None) -> str:
-    """Family name as `converter.core.companions` compares it: of the first group that has one."""
+def _other(a: str, b: str) -> bool:
+    return bool(a and b) and a != b
+
+
+def _differ(a: str, b: str) -> bool:
+    """Whether neither of two texts begins the other, which an empty one always does."""
+    return not (a.startswith(b) or b.startswith(a))
+
+
+def folded(family: str, given: str) -> tuple[str, str]:
+    """Family name and first given name as they are compared."""
+    first = next(iter(given.split()), "")
+    return family.casefold(), first.casefold().rstrip(".")
+
+
+def _names(name: bytes | None, charset: bytes | None) -> tuple[str, str]:
+    """Family name and first given name, of the first group that has a family name."""
     if not name:
-        return ""
+        return "", ""
     header = {CHARSET: charset} if charset else {}
     written = "\\".join(strings(name, "PN", charset_of(header)).values)
-    return next((group.family for group in person_name(written) if group.family), "").casefold()
+    groups = [group for group in person_name(written) if group]
+    group = next((group for group in groups if group.family), groups[0] if groups else None)
+    return folded(group.family, group.given) if group is not None else ("", "")
 
 
 def _conflict(study: Study, keyword: str, said: str, keys: set[Key]) -> Issue:

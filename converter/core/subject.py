@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from converter.core.companions import family_of
+from converter.core.companions import person_of
 from converter.core.ids import patient_id
 from converter.core.patient import two_people
 
@@ -140,7 +140,7 @@ def _chosen(
 def _two_contained(standing: Json, ours: Json) -> bool:
     """Whether the Patients that both studies contain are two people."""
     known = [
-        (str(one.get("birthDate", "")), family_of(one))
+        person_of(one)
         for study in (standing, ours)
         for one in study.get("contained") or []
         if one.get("resourceType") == "Patient"

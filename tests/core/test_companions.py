@@ -92,10 +92,18 @@ def test_a_known_name_beats_an_absent_one():
         (("Adams", "1960"), ("Baker", "1961-01-01"), True),
     ],
 )
-def test_two_people_are_told_by_birth_date_and_family_name_together(one, other, mismatch):
+def test_two_people_are_told_by_birth_date_and_name_together(one, other, mismatch):
     made = reduced(*(named(family, birthDate=born) for family, born in (one, other)))
     assert made.mismatch is mismatch
     assert ("patient-mismatch" in [issue.code for issue in made.issues]) is mismatch
+
+
+def test_given_names_tell_people_of_one_family_apart():
+    ann, eve = ({"name": [{"family": "Adams", "given": [given]}]} for given in ("Ann", "Eve"))
+    one = patient(**ann, birthDate="1960-01-01")
+    assert reduced(one, patient(**eve, birthDate="1970-01-01")).mismatch
+    assert not reduced(one, patient(**eve, birthDate="1960-01-01")).mismatch
+    assert not reduced(one, named("Adams", birthDate="1970-01-01")).mismatch
 
 
 def test_a_study_that_knows_neither_contradicts_nobody():

@@ -49,6 +49,33 @@ def test_empty_is_no_value_and_names_decide_nothing(one, other):
     assert conflict(study(one, other)) is None
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "two"),
+    [
+        (("Adams^Ann", "19600101"), ("Baker^Ann", "19700101"), True),
+        (("Adams^Ann", "19600101"), ("Adams^Eve", "19700101"), True),
+        (("Adams^Ann", "19600101"), ("ADAMS^ann", "19700101"), False),
+        (("Adams^Ann Mary", "19600101"), ("Adams^Ann", "19700101"), False),
+        (("Adams^A.", "19600101"), ("Adams^Ann", "19700101"), False),
+        (("Adams^Ann", "19600101"), ("Adams", "19700101"), False),
+        (("^Ann", "19600101"), ("^Eve", "19700101"), True),
+        (("Adams^Ann", "19600101"), ("Adams^Eve", "19600101"), False),
+        (("Adams^Ann", "19600101"), ("Baker^Eve", ""), False),
+        (("Yamada^Tarou=山田^太郎", "19600101"), ("Yamada^Hanako", "19700101"), True),
+    ],
+)
+def test_one_number_with_another_birth_date_and_another_name_is_two_people(one, other, two):
+    rows = [
+        {"PatientID": "1", "SpecificCharacterSet": "ISO_IR 192", "PatientName": name}
+        | {"PatientBirthDate": born}
+        for name, born in (one, other)
+    ]
+    issue = conflict(study(*rows))
+    assert (issue is not None) == two
+    if two:
+        assert (issue.code, issue.keyword) == ("patient-conflict", "PatientName")
+
+
 def test_a_copy_that_was_left_out_still_tells_of_another_patient():
     one = {"SOPInstanceUID": "1.2.3.1"}
     found = study({**one, "PatientID": "1"}, {**one, "PatientID": "2"})

@@ -260,7 +260,7 @@ CORPORA = {
         Corpus("small-100k", "small", 200, 5, 100, "CT header, 5 KB"),
         Corpus("implicit", "implicit", 4, 5, 100, "CT header, implicit VR, 5 KB"),
         Corpus("deflated", "deflated", 2, 5, 50, "CT header, deflated"),
-        Corpus("private", "private", 2, 5, 50, "CT header, 150 KB private elements"),
+        Corpus("private", "private", 4, 5, 50, "CT header, 150 KB private elements"),
         Corpus("enhanced", "enhanced", 2, 2, 25, "enhanced CT, 60 to 300 frames"),
         Corpus("single", "single", 10_000, 1, 1, "one-image studies, 5 KB", flat),
         Corpus("fresh", "single", 2_000, 1, 1, "one-image studies, 5 KB", flat),

@@ -13,6 +13,7 @@
     |- StoreError                  the store cannot take or give a study       exit 7
     |  `- StoreAwayError           its server cannot be reached; try again     exit 7
     `- SinkError(study_uid)        the machine cannot take an output           exit 7
+       |- ReaderGoneError         whoever read the output has left          exit 141
        |- StandingError           hold the study that it stands for           exit 7
        |- RetriableSinkError       back off and keep                           exit 6
        `- RejectedError            dead letter, go on                          exit 1
@@ -37,6 +38,7 @@ __all__ = [
     "MappingError",
     "PortError",
     "ProfileNotFoundError",
+    "ReaderGoneError",
     "RejectedError",
     "RetriableSinkError",
     "SinkError",
@@ -133,6 +135,12 @@ class SinkError(ConverterError):
     def __init__(self, message: str, study_uid: str = "") -> None:
         self.study_uid = study_uid
         super().__init__(message)
+
+
+class ReaderGoneError(SinkError):
+    """Whoever read an output, such as through a pipe, has left; the code is that of a program that SIGPIPE ends."""
+
+    exit_code = 141
 
 
 class StandingError(SinkError):

@@ -1,7 +1,8 @@
 """``dcm2fhir``: the commands, and how each ending becomes an exit code.
 
 Exit codes: 0 done, 1 finished with failures, 2 usage, 3 configuration, 4 no DICOM found, 5 strict and not
-conformant, 6 server or network, 7 this machine, 70 a fault of dcm2fhir itself, 130 interrupted.
+conformant, 6 server or network, 7 this machine, 70 a fault of dcm2fhir itself, 130 interrupted, 141 nobody reads
+standard output any more.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ import os
 import signal
 import sys
 import traceback
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from converter import __version__
 from converter.cli.common import State
-from converter.errors import ConverterError
+from converter.cli.streams import prepare
+from converter.errors import ConverterError, ReaderGoneError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import FrameType
 
 __all__ = ["COMMANDS", "cli", "main", "run"]
@@ -68,8 +71,27 @@ MACHINE = 7
 INTERRUPTED = 130
 
 
+@contextmanager
+def _broken_pipes() -> Iterator[None]:
+    """Name the error of a broken pipe as ours: of its own click makes an exit with 1."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGoneError("Whoever read the output has gone away.") from error
+
+
 class LazyGroup(click.Group):
     """A group that imports a command only when it is called."""
+
+    def make_context(self, *arguments: Any, **attributes: Any) -> click.Context:
+        """Read the command line; ``--help`` prints and ends here."""
+        with _broken_pipes():
+            return super().make_context(*arguments, **attributes)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _broken_pipes():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of the table, which is that of a first use."""
@@ -125,9 +147,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort) as error:
         _say(f"interrupted{_told(error)}")
         return INTERRUPTED
-    except BrokenPipeError:
-        _forget_stdout()
-        return MACHINE
+    except (BrokenPipeError, ReaderGoneError):
+        return _left()
     except ConverterError as error:
         _say(f"error: {error}")
         return error.exit_code
@@ -151,6 +172,7 @@ def main() -> NoReturn:
     gc.set_threshold(
         50_000, 20, 50
     )  # what a start makes stays: to look through it each time costs a tenth of it
+    prepare()
     signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run())
 
@@ -159,12 +181,12 @@ def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _forget_stdout() -> None:
-    """Whoever read our output has left: Python would complain once more when it closes stdout."""
-    try:
+def _left() -> int:
+    """Whoever read our output has left, which is no news to who asked for it, such as by ``head``."""
+    # Python would complain once more when it closes stdout; one without a file behind it has nothing left to write
+    with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # a stdout without a file behind it has nothing left to write
-        return
+    return ReaderGoneError.exit_code
 
 
 def _say(text: str) -> None:

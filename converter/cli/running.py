@@ -24,7 +24,7 @@ from converter.cli.rules import (
     rules_of,
 )
 from converter.cli.targets import own, refuse_targets
-from converter.errors import ConfigurationError, ConverterError, SinkError
+from converter.errors import ConfigurationError, ConverterError, ReaderGoneError, SinkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,7 +60,7 @@ ELSEWHERE = {
 NO_KEY = {"dry_run", "from_file", "null", "retry_from", "quiet", "verbose"}
 """Options of one run, which no configuration file sets."""
 MACHINE = 7
-ENVIRONMENT = {6, MACHINE}
+ENVIRONMENT = {6, MACHINE, ReaderGoneError.exit_code}
 """Exit codes of what ends a run that was asked for rightly."""
 NDJSON_FILE = 256 << 20
 """Bytes after which an NDJSON folder begins a new file, unless told."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import orjson
 
-from converter.errors import SinkError
+from converter.errors import ReaderGoneError, SinkError
 from converter.forks import ours_alone, ours_no_more
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ def refusal(error: OSError, output: str | os.PathLike[str], study_uid: str = "")
     elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         message = f"{where} is not writable: change its permissions or name another output."
     elif error.errno == errno.EPIPE:
-        message = f"Whoever read {where} has gone away before all was written."
+        return ReaderGoneError(
+            f"Whoever read {where} has gone away before all was written.", study_uid
+        )
     else:
         message = f"{where} cannot be written: {os.strerror(error.errno or 0)}."
     return SinkError(message, study_uid)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from converter.errors import SinkError
 from converter.sinks.atomic import (
     Lock,
     create,
@@ -119,7 +120,17 @@ class Stream:
 
 
 def standard_output() -> Stream:
-    """Give the standard output as bytes."""
+    """Give the standard output as bytes.
+
+    Raises
+    ------
+    SinkError
+        It was closed when the program began.
+    """
+    if sys.__stdout__ is None:
+        raise SinkError(
+            "Standard output is closed: let it go to a file or pipe, or name an output."
+        )
     return Stream(sys.stdout.buffer, "standard output")
 
 

@@ -121,7 +121,7 @@ def test_wrong_use_is_exit_2_and_names_the_help(arguments, capsys):
         (KeyboardInterrupt(), 130, "interrupted"),
         (KeyboardInterrupt("go on with --state x"), 130, "interrupted: go on with --state x"),
         (ValueError("DOE^JANE"), 70, "ValueError"),
-        (BrokenPipeError(), 7, ""),
+        (BrokenPipeError(), 141, ""),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )

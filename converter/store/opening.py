@@ -89,6 +89,7 @@ def open_kept(path: StatePlace) -> SqlStore:
     refuse_network(path)
     with ExitStack() as undo:
         try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = Lock(path.with_name(path.name + ".lock"))
             undo.callback(lock.close)
             if not lock.take():

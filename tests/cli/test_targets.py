@@ -138,3 +138,11 @@ def test_an_output_that_cannot_be_made_is_in_the_report_too(capsys):
     assert "no report" not in capsys.readouterr().err
     assert convert("in", "-o", "file/out", "--report", "/dev/full") == 7
     assert "there is no report of this run" in capsys.readouterr().err
+
+
+def test_the_folder_of_a_state_is_made_as_doctor_says(capsys):
+    options = ["-o", "out", "--state", "not/there/run.db"]
+    assert run(["doctor", "convert", *options]) == 0
+    assert "made when first used" in capsys.readouterr().out
+    assert convert("in", *options) == 0
+    assert Path("not/there").stat().st_mode & 0o777 == 0o700

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from converter.cli.main import run
 from tests.reliability.watching import processes
 from tests.servers.stub import Fault, Stub
 from tools.dicom_sender import Sender
 
 pytestmark = pytest.mark.interop
 
+DEMO = Path(__file__).resolve().parents[2] / "testdata" / "dicom" / "demo"
 REFUSED = 0xA700
 
 
@@ -51,6 +55,18 @@ def uids(studies):
         for series in study["series"]
         for instance in series["instance"]
     }
+
+
+@pytest.mark.parametrize("option", ["-o", "--state"])
+def test_doctor_says_of_a_full_disk_what_a_run_ends_with(small, tmp_path, option, capsys):
+    with (small / "all").open("wb") as file, suppress(OSError):
+        while True:
+            file.write(bytes(1 << 16))
+    options = {"-o": tmp_path / "out", option: small / "x"}
+    given = [str(word) for pair in options.items() for word in pair]
+    assert run(["doctor", "convert", *given]) == 7
+    assert "nothing can be written there" in " ".join(capsys.readouterr().out.split())
+    assert run(["convert", str(DEMO), *given]) == 7
 
 
 @pytest.mark.parametrize("reserve", ["4MiB", "0"])

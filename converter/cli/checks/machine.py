@@ -26,6 +26,8 @@ GATE = 512
 SPARE = 64
 """Files beside connections: journals, store, logs."""
 INODES = 10_000
+LEAST = 1 << 20
+"""Bytes without which even a small run ends for want of space."""
 
 
 def versions() -> Iterator[Finding]:
@@ -102,6 +104,13 @@ def disks(setup: SetUp, stores: Sequence[StatePlace]) -> Iterator[Finding]:
                 f"free some space on the disk of {folders[first]}, or lower listen.disk_reserve",
                 MACHINE,
             )
+        elif disk.f_blocks and free < LEAST:  # some of the network do not tell
+            yield Finding(
+                "problem",
+                f"{told}: nothing can be written there",
+                f"free some space on the disk of {folders[first]}, or name another place",
+                MACHINE,
+            )
         elif free < 2 * reserve:
             yield Finding(
                 "warning",
@@ -111,10 +120,12 @@ def disks(setup: SetUp, stores: Sequence[StatePlace]) -> Iterator[Finding]:
         else:
             yield Finding("ok", f"{told} (reserve {sized(reserve)})" if guarded else told)
         if disk.f_files and disk.f_favail < INODES:
+            full = not disk.f_favail
             yield Finding(
-                "warning",
+                "problem" if full else "warning",
                 f"{disk.f_favail} more files fit on the disk of {folders[first]} (inodes)",
                 "remove files, or make a file system with more inodes",
+                MACHINE if full else 0,
             )
 
 

@@ -47,6 +47,7 @@ __all__ = [
     "StoreAwayError",
     "StoreError",
     "UnreachableSourceError",
+    "needs_extra",
 ]
 
 
@@ -60,6 +61,13 @@ class ConfigurationError(ConverterError):
     """The set-up is wrong: a flag, a configuration file, a mapping."""
 
     exit_code = 3
+
+
+def needs_extra(what: str, extra: str) -> ConfigurationError:
+    """Say what to install where an extra is missing: dcm2fhir is on no package index, where its name is anybody's."""
+    return ConfigurationError(
+        f"{what} needs a package that is not installed. In the checkout of dcm2fhir: pip install '.[{extra}]'"
+    )
 
 
 @dataclass(frozen=True, slots=True)

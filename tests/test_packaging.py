@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -116,3 +117,11 @@ def test_a_checkout_runs_as_a_module():
         check=True,
     )
     assert done.stdout == f"dcm2fhir {__version__}\n"
+
+
+def test_nothing_tells_to_install_from_an_index_what_is_on_none():
+    """Whoever claims the name there would be installed."""
+    told = re.compile(r"install ['\"`]*dcm2fhir\b|dcm2fhir(\[\w+\]|==)")
+    files = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
+    for file in (*files, *(ROOT / "converter").rglob("*.py")):
+        assert not told.search(file.read_text(encoding="utf-8")), file

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from converter import __version__
-from converter.errors import ConfigurationError, EngineError
+from converter.errors import ConfigurationError, EngineError, needs_extra
 from converter.pipeline.engine import WorkerLostError
 from converter.pipeline.far import Sealed, seal, unseal_results
 
@@ -28,7 +28,6 @@ FILES = 2000
 """Files of one task: what a task costs on its way is then little beside its reading."""
 PATIENCE = 300.0
 """Seconds that a cluster may be without any worker."""
-PROJECT = "dcm2fhir"
 
 
 class Cluster(Protocol):
@@ -73,9 +72,7 @@ def need(engine: str) -> None:
     from importlib.util import find_spec
 
     if find_spec({"dask": "distributed"}.get(engine, engine)) is None:
-        raise ConfigurationError(
-            f"--engine {engine} needs a package that is not installed: pip install '{PROJECT}[{engine}]'"
-        )
+        raise needs_extra(f"--engine {engine}", engine)
 
 
 @contextmanager
@@ -117,7 +114,7 @@ def check(cluster: Cluster, paths: Sequence[str]) -> None:
     for worker, version in sorted(versions.items()):
         if not isinstance(version, str):
             raise ConfigurationError(
-                f"Worker {worker} does not have dcm2fhir: install {PROJECT}=={__version__} on all workers."
+                f"Worker {worker} does not have dcm2fhir: install {__version__}, as here, on all workers."
             )
         if version != __version__:
             raise ConfigurationError(

@@ -13,7 +13,7 @@ from functools import cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from converter.errors import ConfigurationError, SourceError, UnreachableSourceError
+from converter.errors import ConfigurationError, SourceError, UnreachableSourceError, needs_extra
 from converter.sources.task import printable
 
 if TYPE_CHECKING:
@@ -122,9 +122,7 @@ def _class_of(protocol: str) -> Any:
 
         return fsspec.get_filesystem_class(protocol)
     except ImportError as error:
-        raise ConfigurationError(
-            f"{protocol}:// needs a package that is not installed: pip install 'dcm2fhir[{EXTRAS[protocol]}]'"
-        ) from error
+        raise needs_extra(f"{protocol}://", EXTRAS[protocol]) from error
 
 
 def store_of(address: str) -> Store:

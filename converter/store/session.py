@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from converter.errors import ConfigurationError, StoreAwayError, StoreError
+from converter.errors import ConfigurationError, StoreAwayError, StoreError, needs_extra
 from converter.store.address import password
 from converter.store.database import newer
 from converter.store.schema import MIGRATIONS, SCHEMA, SCHEMA_VERSION, for_postgres
@@ -77,9 +77,7 @@ def driver() -> Any:
     try:
         import psycopg
     except ImportError as error:
-        raise ConfigurationError(
-            "--state postgresql://... needs psycopg: pip install 'dcm2fhir[postgres]'"
-        ) from error
+        raise needs_extra("--state postgresql://...", "postgres") from error
     return psycopg
 
 

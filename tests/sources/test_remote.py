@@ -321,7 +321,7 @@ def test_a_missing_package_is_told_with_what_to_install(protocol, monkeypatch):
     remote._opened.cache_clear()
     monkeypatch.setitem(sys.modules, "fsspec", None)
     extra = remote.EXTRAS[protocol]
-    with pytest.raises(ConfigurationError, match=rf"pip install 'dcm2fhir\[{extra}\]'"):
+    with pytest.raises(ConfigurationError, match=rf"pip install '\.\[{extra}\]'$"):
         look([f"{protocol}://bucket/x"])
 
 

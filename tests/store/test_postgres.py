@@ -110,7 +110,7 @@ def test_without_the_driver_it_says_what_to_install(monkeypatch, url):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigurationError, match=r"pip install 'dcm2fhir\[postgres\]'"):
+    with pytest.raises(ConfigurationError, match=r"pip install '\.\[postgres\]'$"):
         open_database(place_of(url))
 
 

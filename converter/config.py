@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from converter.core.text import charsets
-from converter.core.times import is_zone
 from converter.errors import ConfigurationError, Fault, MappingError
 from converter.settings import Config, IdentitySettings, parse_duration, parse_size
+from converter.sites import value_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = [
     "Loaded",
@@ -118,7 +117,7 @@ def load(
         _put(table, tuple(dotted.split(".")), value)
         for key, taken in _read(Config, table, (), "command line", faults):
             found[key] = (taken, "command line")
-    faults += _consistent(found)
+    faults += _unusable(found)
     if faults:
         raise MappingError(faults)
     tree: dict[str, Any] = {}
@@ -140,7 +139,11 @@ def settings_of(loaded: Loaded) -> list[Setting]:
 def _find(named: str | Path | None, environ: Mapping[str, str]) -> Path | None:
     if named is not None:
         path = Path(named)
-        if not path.is_file():
+        if path.is_dir():
+            raise ConfigurationError(
+                f"the configuration file {path} is a folder: name a file in it"
+            )
+        if not path.exists():
             raise ConfigurationError(f"the configuration file {path} is not there")
         return path
     for path in default_files(environ):
@@ -321,36 +324,10 @@ def _no_secret(key: Key, path: Path, faults: list[Fault]) -> None:
         faults.append(Fault(str(path), _dotted(key), message))
 
 
-def _consistent(found: Found) -> Iterable[Fault]:
+def _unusable(found: Found) -> Iterable[Fault]:
     for key, (value, origin) in found.items():
-        of_peer = len(key) == 4 and key[:2] == ("listen", "peers")
-        check = _ASSUMPTIONS.get(key[-1])
-        if check and value and (of_peer or key[:-1] == ("site",)) and (fault := check(value)):
+        if fault := value_fault(key, value):
             yield Fault(origin, _dotted(key), fault)
-
-
-def _zone_fault(zone: str) -> str:
-    return "" if is_zone(zone) else "is no IANA time zone such as Europe/London"
-
-
-def _charset_fault(terms: str) -> str:
-    if terms.isascii() and charsets(terms.encode()).state == "declared":
-        return ""
-    return "is no SpecificCharacterSet such as ISO_IR 100"
-
-
-def _issuer_fault(issuer: str) -> str:
-    if issuer.isascii() and issuer.isprintable() and issuer == issuer.strip() and len(issuer) <= 64:
-        return "" if "\\" not in issuer else "holds a backslash, which separates values in DICOM"
-    return "is no IssuerOfPatientID: at most 64 characters of ASCII, no blanks around them"
-
-
-_ASSUMPTIONS: Mapping[str, Callable[[str], str]] = {
-    "timezone": _zone_fault,
-    "charset": _charset_fault,
-    "issuer": _issuer_fault,
-}
-"""What is assumed where an object states nothing, of the site or of a sender: a fault in it, or empty."""
 
 
 def _identity_key(identity: IdentitySettings) -> str:

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from hashlib import blake2b
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -28,6 +28,10 @@ from converter.core.tables import CodeTable, parse_table
 from converter.data import data_path
 from converter.errors import ConfigurationError, Fault, MappingError, ProfileNotFoundError
 from converter.fhir.definitions import load_structure
+from converter.sites import value_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["MappingFile", "check", "load", "shipped"]
 
@@ -177,10 +181,22 @@ def _site(site: Site, read: _Read) -> Site:
     for name, table in read.sites:
         for key, value in table.items():
             # one key at a time, so that every fault is told
-            faults = _site_faults(name, merged, (key,), value)
+            faults = _site_faults(name, merged, (key,), value) or [
+                Fault(name, ".".join(path), fault)
+                for path, text in _leaves(("site", key), value)
+                if (fault := value_fault(path, text))
+            ]
             read.faults += faults
             merged = merged if faults else _deep(merged, {key: value})
     return msgspec.convert(merged, Site)
+
+
+def _leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if not isinstance(value, Mapping):
+        yield path, value
+        return
+    for key, inner in value.items():
+        yield from _leaves((*path, key), inner)
 
 
 def _site_faults(

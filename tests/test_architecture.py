@@ -27,6 +27,7 @@ RANKS = {
     "report": 2,
     "retry": 2,
     "settings": 2,
+    "sites": 2,
     "config": 2,
     "sinks": 2,
     "sources": 2,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from converter.config import default_files, load, overlooked, settings_of
@@ -70,6 +72,22 @@ def test_the_file_is_looked_for_here_then_at_home(tmp_path):
 def test_a_named_file_must_be_there(tmp_path):
     with pytest.raises(ConfigurationError, match="is not there"):
         load(tmp_path / "none.toml", {})
+    with pytest.raises(ConfigurationError, match="is a folder: name a file in it"):
+        load(tmp_path, {})
+
+
+def test_a_configuration_may_come_through_a_pipe():
+    reading, writing = os.pipe()
+    os.write(writing, b"[convert]\njobs = 3\n")
+    os.close(writing)
+    assert load(f"/dev/fd/{reading}", {}).config.convert.jobs == 3
+    os.close(reading)
+
+
+@pytest.mark.parametrize("system", ["urn:oid:2.999.77.1", "https://a.example/mrn", "urn:x:mrn", ""])
+def test_a_system_that_a_resource_may_have_is_taken(system, tmp_path):
+    path = written(tmp_path, f'[site.patient]\nsystem = "{system}"')
+    assert load(path, {}).config.site.patient.system == system
 
 
 @pytest.mark.parametrize("content", [b"[convert", b"[convert]\njobs = 1\njobs = 2", b"\xff\xfe"])
@@ -106,12 +124,19 @@ def test_all_faults_are_told_at_once_with_the_nearest_name(tmp_path):
         issuer = "HOSPITAL B"
         [site.patient.issuers."A.B"]
         sistem = "x"
+        [site.patient.issuers.C]
+        system = "foo bar"
+        [site.order_systems]
+        RIS = "urn:oid:2.999.77"
+        [site.encounter]
+        encounter_class = { system = "urn:uuid:x", code = "AMB" }
         """.replace("patient = 3\n", ""),
     )
     environ = {
         "DCM2FHIR_CONVERT__PROFIL": "x",
         "DCM2FHIR_SITE__PATIENT__ISSUERS": "x",
         "DCM2FHIR_CONVERT__STRICT": "perhaps",
+        "DCM2FHIR_NOSECT__A": "1",
     }
     told = faults(path, environ, flags={"convert.patient": "none"})
     assert [fault.removeprefix(f"{path}: ") for fault in told] == [
@@ -125,10 +150,14 @@ def test_all_faults_are_told_at_once_with_the_nearest_name(tmp_path):
         'site.patient.issuers."A.B".sistem: is no known key; did you mean system?',
         "environment DCM2FHIR_CONVERT__PROFIL: convert.profil: is no known key; did you mean profile?",
         "environment DCM2FHIR_CONVERT__STRICT: convert.strict: must be true or false",
+        "environment DCM2FHIR_NOSECT__A: nosect: is no known key",
         "environment DCM2FHIR_SITE__PATIENT__ISSUERS: site.patient.issuers: is a table, not a single value; set it in a configuration file",
         "command line: convert.patient: must be one of resource, reference, logical, contained",
         "site.timezone: is no IANA time zone such as Europe/London",
         "site.charset: is no SpecificCharacterSet such as ISO_IR 100",
+        "site.patient.issuers.C.system: white space in a URI",
+        "site.order_systems.RIS: no valid OID behind urn:oid: (four components or more, none with a leading zero)",
+        "site.encounter.encounter_class.system: no valid UUID in lower case behind urn:uuid:",
         "listen.peers.ct1.timezone: is no IANA time zone such as Europe/London",
         "listen.peers.ct1.charset: is no SpecificCharacterSet such as ISO_IR 100",
         "listen.peers.ct1.issuer: holds a backslash, which separates values in DICOM",

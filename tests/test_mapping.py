@@ -111,6 +111,7 @@ def test_all_faults_of_all_files_are_told_at_once(tmp_path):
     (folder / "b.toml").write_text("not toml")
     (folder / "c.toml").write_text(
         'extends = "other"\nexample = "x"\n[site]\ntimezon = "x"\n[site.patient]\nsytem = "x"\nname_use = "zz"\n'
+        '[site.accession]\nsystem = "urn:oid:2.999.77"\n'
     )
     (folder / "d.toml").write_text("site = 1\nexample = [1]\n")
     (folder / "codes" / "x.csv").write_text("term,code\na,b\na,c\n")
@@ -124,6 +125,7 @@ def test_all_faults_of_all_files_are_told_at_once(tmp_path):
         "c.toml: site.timezon: unknown key; did you mean timezone?",
         "c.toml: site.patient.sytem: unknown key; did you mean system?",
         "c.toml: site.patient.name_use: Invalid enum value",
+        "c.toml: site.accession.system: no valid OID",
         "d.toml: site: write [site], a table",
         "d.toml: example: write [[example]]",
         "o/codes/x.csv: line 3",

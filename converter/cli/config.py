@@ -71,13 +71,15 @@ def check(config_file: str | None, **_: Any) -> None:
 @click.argument("file", type=click.Path(path_type=Path), default="dcm2fhir.toml")
 @verbosity
 def init(file: Path, **_: Any) -> None:
-    """Write a commented configuration file to start from (default: dcm2fhir.toml here)."""
-    write_new(file, TEMPLATE)
-    click.echo(f"wrote {file}: take away the # before what you set, then: dcm2fhir config check")
+    """Write a commented configuration file to start from (default: dcm2fhir.toml here; '-' is standard output)."""
+    write_new(file, TEMPLATE, "take away the # before what you set, then: dcm2fhir config check")
 
 
-def write_new(file: Path, text: str) -> None:
-    """Write a file that must not stand there yet."""
+def write_new(file: Path, text: str, then: str) -> None:
+    """Write a file that must not stand there yet, and say what to do then; ``-`` is standard output."""
+    if str(file) == "-":
+        click.echo(text, nl=False)
+        return
     try:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)
@@ -85,6 +87,7 @@ def write_new(file: Path, text: str) -> None:
         raise ConfigurationError(f"{file} stands there already; name another file") from error
     except OSError as error:
         raise ConfigurationError(f"cannot write {file}: {error.strerror}") from error
+    click.echo(f"wrote {file}: {then}")
 
 
 def _written(value: Any) -> str:

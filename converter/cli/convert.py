@@ -182,9 +182,9 @@ dcm2fhir convert s3://scans/2024/ -o fhir/ --engine dask --engine-address tcp://
 @option(
     "--max-bundle-entries",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=0),
     heading=OUT,
-    help="With --format bundle into a folder: entries of one bundle (default 100); a file holds one bundle of all.",
+    help="With --format bundle into a folder: entries of one bundle (default, and 0: 100); a file holds one bundle of all.",
 )
 @option(
     "--max-file-size",
@@ -261,9 +261,9 @@ dcm2fhir convert s3://scans/2024/ -o fhir/ --engine dask --engine-address tcp://
     "-j",
     "--jobs",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=0),
     heading=HOW,
-    help="Worker processes (default: the machine's cores).",
+    help="Worker processes (default, and 0: the machine's cores).",
 )
 @option(
     "--engine",

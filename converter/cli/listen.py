@@ -216,10 +216,10 @@ def duration(_context: click.Context, _parameter: click.Parameter, value: str | 
 )
 @option(
     "--receivers",
-    type=click.IntRange(1, 64),
+    type=click.IntRange(0, 64),
     metavar="N",
     heading=HOW,
-    help="Receiver processes, 64 at most (default: one a core, four at most).",
+    help="Receiver processes, 64 at most (default, and 0: one a core, four at most).",
 )
 @option(
     "--state",

@@ -155,11 +155,10 @@ def _tell_not_kept(state: str, rules: RuleSet) -> None:
 @click.argument("file", type=click.Path(path_type=Path), default="site.toml")
 @verbosity
 def init(file: Path, **_: Any) -> None:
-    """Write a commented overlay to start from (default: site.toml here)."""
-    if file.suffix != ".toml":
+    """Write a commented overlay to start from (default: site.toml here; '-' is standard output)."""
+    if file.suffix != ".toml" and str(file) != "-":
         raise ConfigurationError(f"{file}: the name of an overlay ends in .toml")
-    write_new(file, TEMPLATE)
-    click.echo(f"wrote {file}: change it, then: dcm2fhir mappings check {file}")
+    write_new(file, TEMPLATE, f"change it, then: dcm2fhir mappings check {file}")
 
 
 TEMPLATE = """\

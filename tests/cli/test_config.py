@@ -60,6 +60,21 @@ def test_init_writes_a_file_that_check_takes_and_never_overwrites(capsys, tmp_pa
     assert "stands there already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["config", "mappings"])
+def test_a_file_to_start_from_goes_to_standard_output_for_a_dash(command, capsys, tmp_path):
+    assert run([command, "init", "-"]) == 0
+    tomllib.loads(capsys.readouterr().out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_take_the_zero_that_their_key_takes(capsys, tmp_path):
+    """``--jobs 0`` was refused, and a fault of ``jobs`` says that it is at least 0."""
+    options = ["-j", "0", "--format", "bundle", "--max-bundle-entries", "0"]
+    assert run(["convert", str(tmp_path), "-o", "out", *options]) == 4
+    assert run(["listen", "--receivers", "0"]) == 2
+    assert "-o OUT" in capsys.readouterr().err
+
+
 def test_every_commented_key_of_the_template_is_one_that_check_takes(tmp_path):
     text = re.sub(r"^# (?=[\[\"A-Za-z_0-9]+ *[=.\]]|\[)", "", TEMPLATE, flags=re.MULTILINE)
     document = tomllib.loads(text)

@@ -44,6 +44,8 @@ __all__ = [
     "write_report",
 ]
 
+NAMED = 3
+"""Studies that a summary names of some."""
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -86,6 +88,7 @@ class RunLike(Protocol):
     interrupted: bool
     outputs: tuple[str, ...]
     pruned: tuple[str, ...]
+    gone: tuple[str, ...]
     counts: dict[str, int]
     resources: dict[str, int]
     skipped_counts: dict[str, int]
@@ -93,6 +96,9 @@ class RunLike(Protocol):
     issue_counts: dict[str, int]
     profiles_asked: tuple[str, ...]
     profiles_met: dict[str, int]
+
+    @property
+    def unpruned(self) -> SkippedLike | None: ...
 
     def studies(self) -> Iterable[StudyLike]:
         """Every study, by UID."""
@@ -149,6 +155,8 @@ def report(
         "profiles": {"asked": list(run.profiles_asked), "met": run.profiles_met},
         "outputs": list(run.outputs),
         "pruned": list(run.pruned),
+        "gone": list(run.gone),
+        "not_pruned": _unpruned(run.unpruned, shown),
     }
     yield orjson.dumps(head, option=orjson.OPT_INDENT_2)[:-2]
     yield b',\n  "studies": ['
@@ -168,6 +176,12 @@ def _lines(entries: Iterable[dict[str, Any]]) -> Iterator[bytes]:
         separator = b",\n    "
     if separator.startswith(b","):
         yield b"\n  "
+
+
+def _unpruned(place: SkippedLike | None, shown: Callable[[str], str]) -> dict[str, Any] | None:
+    if place is None:
+        return None
+    return {"path": shown(place.path) if place.path else None, "reason": place.reason}
 
 
 def _study(study: StudyLike, shown: Callable[[str], str]) -> dict[str, Any]:
@@ -209,6 +223,8 @@ class FailedRun:
     interrupted: bool = False
     outputs: tuple[str, ...] = ()
     pruned: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    unpruned: SkippedLike | None = None
     resources: dict[str, int] = field(default_factory=dict)
     skipped_counts: dict[str, int] = field(default_factory=dict)
     held_counts: dict[str, int] = field(default_factory=dict)
@@ -280,6 +296,12 @@ def summary(run: RunLike, console: Console, *, exit_code: int, advice: str = "")
     for number, url in enumerate(run.profiles_asked):
         met = f"{_number(run.profiles_met.get(url, 0))}"
         table.add_row("" if number else "Profiles met", met, Text(f"of {_number(studies)}: {url}"))
+    if run.pruned:
+        table.add_row("Pruned", _number(len(run.pruned)), "studies, of which the inputs hold less")
+    if run.gone:
+        some = ", ".join(run.gone[:NAMED])
+        more = f" and {_number(len(run.gone) - NAMED)} more" if len(run.gone) > NAMED else ""
+        table.add_row("", _number(len(run.gone)), Text(f"of which nothing is left: {some}{more}"))
     if console.is_terminal:
         console.print(table)
     else:  # rich fills each line with blanks

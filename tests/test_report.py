@@ -49,6 +49,8 @@ class Run:
     interrupted: bool = False
     outputs: tuple = ("ImagingStudy/",)
     pruned: tuple = ()
+    gone: tuple = ()
+    unpruned: Skipped | None = None
     counts: dict = field(default_factory=lambda: {"files": 4, "instances": 3, "series": 2, "studies": 1})  # fmt: skip
     resources: dict = field(default_factory=lambda: {"ImagingStudy": 1, "Patient": 1})
     skipped_counts: dict = field(default_factory=lambda: {"truncated-header": 1200})

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from converter.pipeline import Request, RunResult
     from converter.settings import Config, ConvertSettings
     from converter.sinks import Sink
+    from converter.sources import Skipped
 
 __all__ = [
     "flags_of",
@@ -174,6 +175,8 @@ def _refuse(
         need(settings.engine)
     if settings.prune and not settings.state:
         raise usage("--prune needs --state: only a kept state knows what has gone.")
+    if settings.prune and given.get("retry_from"):
+        raise usage("--prune and --retry-from: what is not tried again would be taken for gone.")
     for name, form in (
         ("bundle_type", "bundle"),
         ("bundle_method", "bundle"),
@@ -325,6 +328,24 @@ def _name_skipped(result: RunResult, *, redact: bool) -> None:
         why = f"{reason} ({detail})" if detail else reason
         shown = redacted(path) if redact else " ".join(path.splitlines())
         click.echo(clean(f"skipped, {why}: {shown}"), err=True)
+    if (place := result.unpruned) is not None:
+        shown = redacted(place.path) if redact else " ".join(place.path.splitlines())
+        click.echo(clean(f"not pruned, {place.reason}: {shown or 'everything'}"), err=True)
+
+
+def _why_unpruned(place: Skipped) -> str:
+    from converter.pipeline.reading import NOTHING
+
+    if place.reason == NOTHING:
+        return (
+            "--prune took nothing away: an input gives no file now, and the state holds files of it. Mount it, or see"
+            " that the list is right, and run again; if all of it is meant to be gone, begin with a new state and"
+            " output. -v and --report name it."
+        )
+    return (
+        f"--prune took nothing away: something could not be read in whole ({place.reason}), so nobody knows what is"
+        " gone. Mend it, or leave it out of the inputs, and run again. -v and --report name it."
+    )
 
 
 def _sum_up(result: RunResult, config: Config, state: State) -> None:
@@ -332,6 +353,8 @@ def _sum_up(result: RunResult, config: Config, state: State) -> None:
     from converter.report import summary
 
     code = result.exit_code
+    if result.unpruned is not None:
+        logger.error("%s", _why_unpruned(result.unpruned))
     if config.log.format == "json":
         fields = {
             "exit_code": code,

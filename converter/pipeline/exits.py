@@ -28,6 +28,8 @@ class Ending:
     """Studies held back, by reason code."""
     nonconforming: int = 0
     """Resources with a finding of severity error."""
+    unpruned: bool = False
+    """Whether ``--prune`` was asked for and nothing was pruned, since an input could not be looked at in whole."""
     strict: bool = False
     interrupted: bool = False
 
@@ -44,7 +46,7 @@ def exit_code(ending: Ending) -> int:
         return 6
     if ending.strict and ending.nonconforming:
         return 5
-    if any(
+    if ending.unpruned or any(
         count and REASONS[reason].failure
         for counts in (ending.skipped, ending.held)
         for reason, count in counts.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from converter.pipeline.request import Progress, Request
     from converter.sources.planning import Input
 
-__all__ = ["read_inputs"]
+__all__ = ["NOTHING", "Reading", "read_inputs"]
 
 FEW = 300
 """Files that one process reads before others would have started."""
@@ -34,6 +35,10 @@ TRANSIENT = frozenset(
     {"permission-denied", "read-error", "changed-while-reading", "not-found", "reader-crashed"}
 )
 """Reasons that may be gone at the next run: such a file is never taken for unchanged."""
+BROKEN = frozenset({"unreadable-archive", "unreadable-member", "inflate-limit"})
+"""Reasons for which nobody knows what else an archive holds."""
+UNLISTED = frozenset({"permission-denied", "read-error"})
+"""And for which nobody knows what there is."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(TaskResult).decode
@@ -92,6 +97,19 @@ def _work(task: Task) -> _Read:
     return _Read(first, spool.name if spool is not None else "")
 
 
+NOTHING = "nothing-there"
+"""In the place of a reason code: the state holds files of it, of which this run saw none."""
+
+
+class Reading(NamedTuple):
+    """What the run has to know of the reading."""
+
+    files: int
+    """Files and members that were looked at."""
+    doubt: Skipped | None = None
+    """For ``--prune``: a place of which nobody knows now what it holds."""
+
+
 class _Ingest:
     """Puts results into the store, one transaction a task."""
 
@@ -101,8 +119,11 @@ class _Ingest:
         self.version = version
         self.files = 0
         self.strays: list[SkippedRow] = []
+        self.doubt: Skipped | None = None
 
     def skip(self, item: Skipped) -> None:
+        if item.reason in UNLISTED:
+            self.doubt = self.doubt or item
         self.strays.append(SkippedRow(*item))
         if len(self.strays) >= 1000:
             self.flush()
@@ -144,6 +165,9 @@ class _Ingest:
             )
             for block in result.blocks
         ]
+        for _, path, reason, detail in result.skipped:
+            if self.doubt is None and reason in BROKEN:
+                self.doubt = Skipped(path, reason, detail)
         skipped = [
             SkippedRow(path, reason, detail, keys.get(index) if reason not in TRANSIENT else None)
             for index, path, reason, detail in result.skipped
@@ -153,25 +177,32 @@ class _Ingest:
             for index in done
             if keys and index not in bad and task.entries[index].known
         ]
-        return Part(blocks, skipped, stamps)
+        unread = {
+            keys[index]
+            for index, _, reason, _ in result.skipped
+            if keys and reason in TRANSIENT | BROKEN
+        }
+        return Part(blocks, skipped, stamps, sorted(unread))
 
 
 def read_inputs(
     request: Request, inputs: list[Input], store: StudyStore, progress: Progress, stop: Stop
-) -> int:
-    """Read all inputs into the store; give the number of files and members that were looked at."""
+) -> Reading:
+    """Read all inputs into the store."""
     wanted = request.wanted
     if request.filters.modalities:
         wanted = merge_wanted(wanted, {MODALITY: None})
     version = f"{_tag_version(wanted)}|{request.filters.key()}"
     ingest = _Ingest(store, progress, version)
     progress.phase("reading")
+    folders: list[str] = []
     planned = plan(
         inputs,
         names=request.names,
         filters=request.filters,
         follow_links=request.follow_links,
         with_stat=store.kept,
+        folders=folders,
     )
     readers = SimpleNamespace(
         read_file=request.parts.read_file, read_stream=request.parts.read_stream
@@ -196,7 +227,16 @@ def read_inputs(
                 break
             _in_process(job, task, ingest, stop)
     ingest.flush()
-    return ingest.files
+    doubt = ingest.doubt
+    if request.prune and store.kept and doubt is None:
+        doubt = _missed(store, folders)
+    return Reading(ingest.files, doubt)
+
+
+def _missed(store: StudyStore, folders: list[str]) -> Skipped | None:
+    """Give a folder that gives nothing now and did before: a disk that is not mounted is no reason to prune."""
+    missed = store.missed(Entry(folder).key for folder in folders)
+    return None if missed is None else Skipped(os.fsdecode(missed), NOTHING)
 
 
 def _large(task: Task) -> bool:

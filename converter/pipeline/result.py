@@ -50,6 +50,8 @@ class RunResult:
         interrupted: bool,
         phase: str,
         pruned: Sequence[str] = (),
+        gone: Sequence[str] = (),
+        unpruned: Skipped | None = None,
         outputs: Sequence[str] = (),
     ) -> None:
         self._store = store
@@ -62,6 +64,10 @@ class RunResult:
         """Phase that it ended in: ``done``, or the one that was interrupted."""
         self.pruned: tuple[str, ...] = tuple(pruned)
         """Study UIDs that ``--prune`` took instances of."""
+        self.gone: tuple[str, ...] = tuple(gone)
+        """Those of which it left nothing."""
+        self.unpruned = unpruned
+        """Why ``--prune`` took nothing: a place of which nobody knows now what it holds."""
         self.outputs: tuple[str, ...] = tuple(outputs)
         """Files that the sink wrote, relative to the output."""
         self.profiles_asked: tuple[str, ...] = tuple(request.profiles)
@@ -88,6 +94,7 @@ class RunResult:
             skipped=self.skipped_counts,
             held=self.held_counts,
             nonconforming=self.nonconforming,
+            unpruned=unpruned is not None,
             strict=request.strict,
             interrupted=interrupted,
         )

@@ -10,7 +10,7 @@ from converter.pipeline.reading import read_inputs
 from converter.pipeline.request import NoProgress, Progress, Request
 from converter.pipeline.result import RunResult
 from converter.pipeline.writing import write_resources
-from converter.sources import Input, look
+from converter.sources import Input, Skipped, look
 from converter.store import StudyStore, open_kept, open_temporary
 
 if TYPE_CHECKING:
@@ -57,13 +57,19 @@ def _run(
     stop: Stop,
 ) -> RunResult:
     store.begin_run()
-    files = read_inputs(request, list(inputs), store, progress, stop)
+    reading = read_inputs(request, list(inputs), store, progress, stop)
     phase = "reading"
     pruned: list[str] = []
+    gone: list[str] = []
+    unpruned: Skipped | None = None
     if not stop:
         phase = "converting"
         if request.prune and store.kept:
-            pruned = store.prune()
+            # what could not be looked at is not gone
+            unpruned = reading.doubt
+            if unpruned is None:
+                pruned = store.prune()
+                gone = store.gone(pruned)
         if request.deliver is not None or store.several:
             store.narrow(pruned)
         convert_studies(request, store, progress, stop)
@@ -71,7 +77,7 @@ def _run(
         reduce_companions(request, store, stop)
     if not stop:
         phase = "writing"
-        write_resources(request, store, progress, stop, set(pruned))
+        write_resources(request, store, progress, stop, set(pruned), gone)
     outputs: list[str] = []
     if request.sink is not None:
         # Interrupted: files that stand whole stay, and no part of a run replaces a whole earlier one.
@@ -88,9 +94,11 @@ def _run(
         request,
         inputs,
         store,
-        files=files,
+        files=reading.files,
         interrupted=stop.requested,
         phase=phase,
         pruned=pruned,
+        gone=gone,
+        unpruned=unpruned,
         outputs=outputs,
     )

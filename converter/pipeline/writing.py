@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
+from converter.core.ids import study_id
+from converter.core.rejection import withdraw
 from converter.pipeline.converting import batches, reduce_published
 from converter.pipeline.pool import Pool
 from converter.pipeline.publishing import (
@@ -25,7 +27,7 @@ from converter.sinks import FileSink
 from converter.store import Companion, Converted, Outcome, StudyStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from converter.pipeline.pool import Stop
     from converter.pipeline.request import Progress, Request
@@ -60,6 +62,7 @@ class _Work(NamedTuple):
         return _unpacked, (isinstance(self.items[0], Draft), _encode(self.items))
 
 
+_json = msgspec.json.Encoder().encode
 _encode = msgspec.msgpack.Encoder().encode
 _drafts = msgspec.msgpack.Decoder(tuple[Draft, ...]).decode
 _companions = msgspec.msgpack.Decoder(tuple[Companion, ...]).decode
@@ -185,6 +188,13 @@ class _Writer:
             self.looked_at.add(draft.item.patient_id)
             self.take(write_study(draft, self.tools))
 
+    def gone(self, study_uids: Iterable[str]) -> None:
+        """Take back what stands of studies of which ``--prune`` left nothing."""
+        for uid in study_uids:
+            made = write_study(Draft(_withdrawn(uid), pruned=True), self.tools)
+            if not made.silent or made.outcome.state == "published":  # else nothing stands
+                self.take(made._replace(silent=False))
+
     def companions(self, *, shared: bool) -> None:
         """Write what spans studies, as far as it was not written with one."""
         self.flush()
@@ -243,6 +253,17 @@ class _Writer:
             sink.sweep()
 
 
+def _withdrawn(study_uid: str) -> Converted:
+    """What takes back a study of which nothing is known any more but its UID."""
+    known = {
+        "resourceType": "ImagingStudy",
+        "id": study_id(study_uid),
+        "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{study_uid}"}],
+    }
+    resource = _json(withdraw(known))
+    return Converted(study_uid, "converted", resource, [], [], 0, 0, [], [], withdrawn="pruned")
+
+
 def _works(items: Iterator[_Item]) -> Iterator[_Work]:
     batch: list[Any] = []
     rows = 0
@@ -262,7 +283,12 @@ def _in_any_order(request: Request) -> bool:
 
 
 def write_resources(
-    request: Request, store: StudyStore, progress: Progress, stop: Stop, pruned: set[str]
+    request: Request,
+    store: StudyStore,
+    progress: Progress,
+    stop: Stop,
+    pruned: set[str],
+    gone: Sequence[str] = (),
 ) -> None:
     """Write every published study, then its companions.
 
@@ -270,15 +296,19 @@ def write_resources(
     ----------
     pruned : set of str
         Studies that ``--prune`` took instances of: what stands of those is replaced.
+    gone : sequence of str
+        Those of which it left nothing: what stands of those is emptied and cancelled.
     """
     totals = store.totals()
     progress.phase("writing", totals["studies"] + totals["companions"])
     writer = _Writer(request, store, progress, stop, pruned)
     able = writer.in_any_order and request.jobs > 1 and request.worker_judge is not None
     writer.studies(shared=able and totals["studies"] + totals["instances"] // 40 > FEW)
+    if not stop:
+        writer.gone(gone)
     if writer.held_now:
         reduce_published(request, store, stop)
     writer.companions(shared=able and totals["companions"] - writer.together > FEW)
     writer.flush()
-    if not stop:
+    if not stop and (request.sink is not None or request.deliver is not None):
         store.settle()

@@ -111,8 +111,11 @@ def _path(line: bytes, nul: bool) -> str:
 
 
 class _Planner:
-    def __init__(self, filters: Filters, *, follow_links: bool, with_stat: bool) -> None:
+    def __init__(
+        self, filters: Filters, *, follow_links: bool, with_stat: bool, folders: list[str]
+    ) -> None:
         self.filters = filters
+        self.named_folders = folders
         self.follow_links = follow_links
         self.with_stat = with_stat
         self.waiting: list[Entry] = []
@@ -132,14 +135,12 @@ class _Planner:
 
     def covered(self, real: str) -> bool:
         """Whether the walk of a folder among the inputs meets this path anyway."""
-        folder = os.path.dirname(real)
-        while True:
-            if folder in self.roots:
+        folder = real
+        while (parent := os.path.dirname(folder)) != folder:  # the root of all lies in nothing
+            if parent in self.roots:
                 return True
-            parent = os.path.dirname(folder)
-            if parent == folder:
-                return False
             folder = parent
+        return False
 
     def far(self, item: Input) -> Iterator[Task | Skipped]:
         """Objects of a store: the one that is named, or all below the name."""
@@ -285,6 +286,8 @@ class _Planner:
             yield Task("archive", (entry,), first, min(count, first + MEMBERS))
 
     def input(self, item: Input) -> Iterator[Task | Skipped]:
+        if item.folder:
+            self.named_folders.append(item.real)
         if self.covered(item.real) or not self.first_time(item.real):
             return
         if is_remote(item.real):
@@ -306,6 +309,7 @@ class _Planner:
         try:
             mode = os.stat(real).st_mode
         except OSError as error:
+            self.named_folders.append(real)  # it may have been one
             yield _failed(os.path.abspath(path), error)
             return
         folder = stat.S_ISDIR(mode)
@@ -329,6 +333,7 @@ def plan(
     filters: Filters | None = None,
     follow_links: bool = False,
     with_stat: bool = False,
+    folders: list[str] | None = None,
 ) -> Iterator[Task | Skipped]:
     """Turn inputs into tasks.
 
@@ -343,6 +348,8 @@ def plan(
         Follow symbolic links that a folder holds; an input that is one is always followed.
     with_stat : bool
         Give size and time of each file, as a kept state needs them.
+    folders : list of str, optional
+        Takes the folders that inputs and names name, and names that are not there, as they are met.
 
     Raises
     ------
@@ -354,7 +361,12 @@ def plan(
     return _plan(
         looked,
         names,
-        _Planner(filters or Filters(), follow_links=follow_links, with_stat=with_stat),
+        _Planner(
+            filters or Filters(),
+            follow_links=follow_links,
+            with_stat=with_stat,
+            folders=[] if folders is None else folders,
+        ),
     )
 
 

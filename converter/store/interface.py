@@ -62,6 +62,9 @@ class Part(NamedTuple):
     skipped: Sequence[SkippedRow] = ()
     done: Sequence[FileStamp] = ()
     """Files that are finished with it, and need not be read again."""
+    unread: Sequence[bytes] = ()
+    """Files that are there and could not be read now, or not in whole: of what was read of them before nothing is
+    lost but what came again."""
 
 
 class Converted(msgspec.Struct, array_like=True):
@@ -143,7 +146,14 @@ class StudyStore(Protocol):
         version : str
             Version of the tag set and filters that it was read with.
         fresh : sequence of bytes
-            Files whose rows of an earlier reading go in the same transaction (kept state).
+            Files whose rows of an earlier reading go in the same transaction (kept state). What studies lost by it
+            is remembered for `prune`.
+        """
+
+    def missed(self, folders: Iterable[bytes]) -> bytes | None:
+        """Give a folder that the store holds files of, none of which this run saw; ``None``: there is none such.
+
+        Empty, if none was seen of all that the store holds.
         """
 
     def prune(self) -> list[str]:
@@ -152,14 +162,17 @@ class StudyStore(Protocol):
         Returns
         -------
         list of str
-            Studies that lost some, now or in an earlier run that did not come to `settle`.
+            Studies that lost some, now or since the latest run that pruned and came to `settle`.
         """
+
+    def gone(self, study_uids: Sequence[str]) -> list[str]:
+        """Those of some studies of which the store holds nothing."""
 
     def narrow(self, more: Iterable[str] = ()) -> None:
         """Let the rest of the run be about the studies of its inputs, and ``more`` (kept state)."""
 
     def settle(self) -> None:
-        """Note that everything is written, so that nothing is left to shrink."""
+        """Note that what `prune` gave is written, so that nothing of it is left to shrink."""
 
     def studies(self, *, unconverted: bool = False) -> Iterator[tuple[str, int]]:
         """(Study UID, rows), sorted by UID; safe to write meanwhile."""

@@ -62,6 +62,29 @@ class Reads:
             )
         self._scope = "study_uid IN (SELECT study_uid FROM scope)"
 
+    def missed(self, folders: Iterable[bytes]) -> bytes | None:
+        """Folder that the store holds files of, none of which this run saw; see `StudyStore`."""
+        if self._none_seen("TRUE"):
+            return b""
+        for folder in folders:
+            root = folder.rstrip(b"/")
+            # "0" comes after "/"
+            if self._none_seen("path > ? AND path < ?", (root + b"/", root + b"0")):
+                return folder
+        return None
+
+    def _none_seen(self, where: str, parameters: Sequence[bytes] = ()) -> bool:
+        held, seen = (
+            self._all(f"SELECT 1 FROM file WHERE {where} {run} LIMIT 1", parameters)  # noqa: S608
+            for run in ("", f"AND run = {self.run}")
+        )
+        return bool(held) and not seen
+
+    def gone(self, study_uids: Sequence[str]) -> list[str]:
+        """Those of some studies of which the store holds nothing; see `StudyStore`."""
+        sql = "SELECT 1 FROM block WHERE study_uid = ? LIMIT 1"
+        return [uid for uid in study_uids if not self._all(sql, (uid,))]
+
     def _in_scope(self) -> str:
         return f"AND {self._scope}" if self._scope else ""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from converter.errors import StoreError
-from converter.store.files import forget
+from converter.store.files import Known, known
 from converter.store.postgres import RUN, PostgresDatabase
 from converter.store.schema import for_postgres
 from converter.store.sql import SqlStore
@@ -63,9 +63,9 @@ class SharedStore(SqlStore):
             ).fetchone()
         self.run = int(row[0])
 
-    def _forget(self, db: Connection, paths: Sequence[bytes]) -> set[str]:
+    def _known(self, db: Connection, paths: Sequence[bytes]) -> dict[bytes, Known]:
         self._database.lock_files(paths)
-        return forget(db, paths)
+        return known(db, paths)
 
     def prune(self) -> list[str]:
         if self._database.holders(RUN):

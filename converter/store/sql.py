@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from converter.store.database import Connection, Database
-from converter.store.files import forget, touch
+from converter.store.files import (
+    Known,
+    begin,
+    drop,
+    forget_unseen,
+    known,
+    lost,
+    note_lost,
+    settle_lost,
+    touch,
+)
 from converter.store.interface import (
     Companion,
     Converted,
@@ -58,6 +68,7 @@ class SqlStore(Reads):
         self._scratch = scratch
         self._database = database
         self.run = 0
+        self._pruned: list[str] = []
         self._scope = ""
         self.outbox = Outbox(self._database)
 
@@ -86,12 +97,17 @@ class SqlStore(Reads):
 
     def add(self, parts: Iterable[Part], version: str, *, fresh: Sequence[bytes] = ()) -> None:
         with self._database.transaction() as db:
-            changed = self._forget(db, fresh) if self.kept and fresh else set()
+            before = self._known(db, fresh) if self.kept and fresh else {}
+            changed: set[str] = set()
+            short: set[bytes] = set()
+            first: int | None = None
             ids: dict[bytes, int] = {}
 
             def file_id(path: bytes) -> int:
                 # A row without a version is a file on its way: never taken for unchanged.
-                if path not in ids:
+                if path not in ids and path in before:
+                    ids[path] = begin(db, before[path], self.run)
+                elif path not in ids:
                     db.execute("DELETE FROM file WHERE path = ?", (path,))
                     ids[path] = self._database.insert(
                         "INSERT INTO file (path, size, mtime_ns, version, run) VALUES (?, -1, -1, '', ?)",
@@ -101,10 +117,12 @@ class SqlStore(Reads):
 
             for part in parts:
                 changed.update(block.study_uid for block in part.blocks)
+                short.update(part.unread)
                 if not self.kept:
                     db.executemany(_BLOCK, [block[:4] for block in part.blocks])
                 for block in part.blocks if self.kept else ():
                     block_id = self._database.insert(_BLOCK, block[:4])
+                    first = first or block_id
                     db.executemany(
                         "INSERT INTO file_block VALUES (?, ?)",
                         [(file_id(path), block_id) for path in block.files],
@@ -126,28 +144,26 @@ class SqlStore(Reads):
                             for stamp in part.done
                         ],
                     )
-            self._database.lock(changed)
-            touch(db, changed)
+            seen = [(self.run, before[path].id) for path in short & before.keys() - ids.keys()]
+            db.executemany("UPDATE file SET run = ? WHERE id = ?", seen)
+            anew = {path: file for path, file in before.items() if path in ids}
+            replaced, less = drop(db, anew, short=short, since=first)
+            self._database.lock(changed | replaced)
+            touch(db, changed | replaced)
+            note_lost(db, less)
 
-    def _forget(self, db: Connection, paths: Sequence[bytes]) -> set[str]:
-        return forget(db, paths)
+    def _known(self, db: Connection, paths: Sequence[bytes]) -> dict[bytes, Known]:
+        return known(db, paths)
 
     def prune(self) -> list[str]:
         with self._database.transaction() as db:
-            changed: set[str] = set()
-            while paths := [
-                row[0]
-                for row in db.execute("SELECT path FROM file WHERE run <> ? LIMIT 500", (self.run,))
-            ]:
-                changed |= forget(db, paths)
-            touch(db, changed)
-            changed.update(filter(None, meta(db, "pruned").split()))
-            _set_meta(db, "pruned", " ".join(sorted(changed)))
-        return sorted(changed)
+            forget_unseen(db, self.run)
+            self._pruned = lost(db)
+        return self._pruned
 
     def settle(self) -> None:
         with self._database.transaction() as db:
-            _set_meta(db, "pruned", "")
+            settle_lost(db, self._pruned)
 
     # studies
 

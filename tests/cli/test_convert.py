@@ -57,6 +57,7 @@ def test_a_folder_becomes_one_file_a_resource(tmp_path, capsys):
         (["-o", "out"], "Name what to convert"),
         ([DEMO, "-o", "out", "-0"], "--from-file"),
         ([DEMO, "-o", "out", "--prune"], "--state"),
+        (["--retry-from", "r", "-o", "out", "--state", "s", "--prune"], "taken for gone"),
         ([DEMO, "-o", "out", "--bundle-type", "batch"], "--format bundle"),
         ([DEMO, "-o", "out", "--max-file-size", "1MiB"], "--format ndjson"),
         ([DEMO, "-o", "out", "--max-file-size", "1XB"], "no size"),

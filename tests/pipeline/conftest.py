@@ -33,7 +33,8 @@ def convert(tmp_path, parts):
     """Run over inputs into a folder, and give the result with what stands there."""
 
     def go(*inputs, out="out", rules="1", **options):
-        sink = options.pop("sink", None) or FileSink(tmp_path / out)
+        dry = options.pop("dry", False)
+        sink = options.pop("sink", None) or (None if dry else FileSink(tmp_path / out))
         progress = options.pop("progress", None)
         request = Request(
             [str(item) for item in inputs],

@@ -173,6 +173,13 @@ def test_a_name_that_is_no_utf8_is_read_and_told_with_escapes(tmp_path, make_dic
     assert gather(tmp_path).sources == ["\\xff.dcm"]
 
 
+def test_the_root_of_all_is_a_folder_like_any_other(folder, monkeypatch):
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: real(folder if path == "/" else path))
+    assert paths(plan(["/"])) == ["top", "deep", "1.dcm", "2.dcm"]
+    assert paths(plan(["/", str(folder / "top")])) == ["top", "deep", "1.dcm", "2.dcm"]
+
+
 def test_a_folder_that_cannot_be_entered_is_told(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "no")

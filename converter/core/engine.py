@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from converter.core import ids
 from converter.core.builder import DATA_ABSENT, Builder, put, resource
+from converter.core.columns import PLAIN, Column, plain_rows
 from converter.core.companions import alone
 from converter.core.conversion import Conversion, Explanation, Options, Trace
 from converter.core.dictionary import tag_of
@@ -26,8 +26,6 @@ from converter.core.transforms import Absent, Ref
 __all__ = ["Conversion", "Explanation", "Options", "convert", "explain"]
 
 _OWN_UID = [(SOP_INSTANCE_UID,)]
-_PLAIN = frozenset({str, int, bool, dict})
-_NOTHING = type(None)
 LAST = 2**31
 """Sorts what has no number behind what has one."""
 
@@ -236,7 +234,7 @@ class _StudyBuilder(Builder):
     def rows(self, leaves: list[Node], series: Series) -> list[dict[str, Any]]:
         """As `instances`, with nobody to explain it to: each key of a rule is looked at once."""
         columns = [self.column(child, series) for child in leaves]
-        found = _plain_rows(leaves, columns)
+        found = plain_rows(leaves, columns)
         if found is not None:
             found.sort(key=_in_series)
             return found
@@ -255,7 +253,7 @@ class _StudyBuilder(Builder):
                         self.issues.append(_missing(rule, instance))
                         one = {}
                         break
-                elif child.repeats or value.__class__ not in _PLAIN:
+                elif child.repeats or value.__class__ not in PLAIN:
                     put(one, child, self.resolve(value))
                 else:
                     one[child.name] = value
@@ -264,15 +262,15 @@ class _StudyBuilder(Builder):
         found.sort(key=_in_series)
         return found
 
-    def column(self, child: Node, series: Series) -> _Column:
+    def column(self, child: Node, series: Series) -> Column:
         """What a rule yields for each instance of a series."""
         rule = child.rule
         assert rule is not None
         if rule.transform == "uid" and not rule.when and [s.tags for s in rule.sources] == _OWN_UID:
             # checked when it was read
-            return _Column([instance.uid for instance in series.instances])
+            return Column([instance.uid for instance in series.instances])
         keys = series.keys(rule.tags)
-        return _Column(keys, {key: evaluate(self.rules, rule, key) for key in dict.fromkeys(keys)})
+        return Column(keys, {key: evaluate(self.rules, rule, key) for key in dict.fromkeys(keys)})
 
     def instances_by_tree(self, node: Node, series: Series, path: str) -> list[dict[str, Any]]:
         found = []
@@ -288,37 +286,6 @@ class _StudyBuilder(Builder):
                 found.append(one)
         found.sort(key=_in_series)
         return found
-
-
-class _Column(NamedTuple):
-    """What a rule yields for the instances of a series."""
-
-    keys: Sequence[Any]
-    """One an instance."""
-    outcomes: dict[Any, Outcome] | None = None
-    """For each key; ``None`` where the keys are the values."""
-
-
-def _plain_rows(leaves: Sequence[Node], columns: Sequence[_Column]) -> list[dict[str, Any]] | None:
-    """Rows of columns of which each has a plain value in all instances, or none in any; else nothing."""
-    names: list[str] = []
-    values: list[Sequence[Any]] = []
-    for child, (keys, outcomes) in zip(leaves, columns, strict=True):
-        column = keys
-        if child.repeats:
-            return None
-        if outcomes is not None:
-            kinds = {outcome.value.__class__ for outcome in outcomes.values()}
-            if any(outcome.issues for outcome in outcomes.values()):
-                return None
-            if kinds == {_NOTHING} and not child.required:
-                continue
-            if not kinds <= _PLAIN:
-                return None
-            column = [outcomes[key].value for key in keys]
-        names.append(child.name)
-        values.append(column)
-    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def _in_series(one: dict[str, Any]) -> tuple[int, str]:

@@ -12,6 +12,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import stat
 import tarfile
 import zipfile
@@ -36,6 +37,7 @@ __all__ = [
     "members",
     "sniff",
     "sniff_bytes",
+    "words",
 ]
 
 MEMBER_LIMIT = 256 << 20
@@ -60,6 +62,15 @@ BROKEN = (
     ValueError,
 )
 """What the standard library raises for damaged or unknown archive content (beside OSError)."""
+
+
+def words(error: Exception) -> str:
+    """Say what the system or the library says of damage, up to where it quotes: names may be a patient's."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    known = isinstance(error, BROKEN) and not isinstance(error, ValueError)
+    said = re.split(r" for file |['\"\n]", str(error))[0].strip() if known else ""
+    return said or type(error).__name__
 
 
 class InflateLimitError(Exception):
@@ -246,7 +257,7 @@ def members(
     except (*BROKEN, OSError) as error:
         yield (
             "",
-            Unreadable("unreadable-archive", f"The archive breaks off ({type(error).__name__})."),
+            Unreadable("unreadable-archive", f"The archive breaks off ({words(error)})."),
         )
 
 

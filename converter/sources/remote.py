@@ -133,13 +133,15 @@ def store_of(address: str) -> Store:
     ConfigurationError
         Its package is not installed.
     SourceError
-        Nobody knows the protocol.
+        Nobody knows the protocol, or nothing but the protocol is named.
     """
-    protocol = address.partition("://")[0]
+    protocol, _, rest = address.partition("://")
     if protocol not in EXTRAS:
         raise SourceError(
             f"{printable(address)}: no such protocol; inputs are files, folders, and s3://, gs://, abfs://, https://"
         )
+    if rest[:1] in {"", "/"} and protocol != "memory":
+        raise SourceError(f"{printable(address)}: this address names no bucket, container or host")
     options: dict[str, Any] = {}
     if EXTRAS[protocol] == "azure":  # whose addresses name the account
         options = _class_of(protocol)._get_kwargs_from_urls(address)  # noqa: SLF001

@@ -289,4 +289,4 @@ def _member(member: archives.Member, wanted: Wanted, readers: Readers) -> Header
     except RuntimeError as error:  # zipfile: a password is needed
         return Unreadable("encrypted-member", type(error).__name__)
     except (*archives.BROKEN, OSError) as error:
-        return Unreadable("unreadable-member", type(error).__name__)
+        return Unreadable("unreadable-member", archives.words(error))

@@ -343,6 +343,13 @@ def test_what_an_answer_says_is_found_wherever_a_library_puts_it(field):
     assert remote.failure(error) == ("permission-denied", "")
 
 
+@pytest.mark.parametrize("address", ["s3://", "s3:///", "gs://", "abfs://", "https:///x"])
+def test_an_address_without_a_bucket_or_host_is_wrong_use(address):
+    with pytest.raises(SourceError, match="names no bucket, container or host") as told:
+        look([address])
+    assert told.value.exit_code == 2
+
+
 def test_an_unknown_protocol_is_told():
     with pytest.raises(SourceError, match=r"ftp://host/x: no such protocol"):
         look(["ftp://u:secret@host/x"])

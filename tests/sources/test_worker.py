@@ -111,6 +111,17 @@ def test_a_damaged_member_is_told_and_the_next_one_is_read(tmp_path, gather, mem
     gathered = gather(tmp_path)
     assert gathered.reasons["a.zip!/p/1.dcm"] == "unreadable-member"
     assert gathered.sources == ["a.zip!/p/2"]
+    (detail,) = [detail for _, reason, detail in gathered.skipped if reason == "unreadable-member"]
+    assert detail.startswith("Error -3 while decompressing data")
+
+
+def test_what_is_said_of_damage_ends_before_the_name_that_it_quotes(tmp_path, gather, members):
+    data = bytearray(zipped(members))
+    at = data.find(b"PK\1\2") + 16  # CRC in the central directory (APPNOTE 4.3.12)
+    data[at : at + 4] = b"\0\0\0\0"
+    (tmp_path / "a.zip").write_bytes(data)
+    skipped = {path: detail for path, _, detail in gather(tmp_path).skipped}
+    assert skipped["a.zip!/p/1.dcm"] == "Bad CRC-32"
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -65,6 +65,10 @@ def look(inputs: Sequence[str]) -> list[Input]:
 
             looked.append(Input(given, *look_at(given)))
             continue
+        if not local_path(given):  # which would be the working folder
+            raise SourceError(
+                "An input is empty: a variable that is not set? Name a file or folder."
+            )
         real = os.path.realpath(local_path(given))
         try:
             mode = os.stat(real).st_mode
@@ -96,10 +100,20 @@ def _is_dicomdir(path: str) -> bool:
 
 
 def listed(stream: BinaryIO, *, nul: bool = False) -> Iterator[str]:
-    """Paths of a list, one a line, or ended by NUL; empty lines are none."""
+    """Paths of a list, one a line, or ended by NUL; empty lines are none.
+
+    Raises
+    ------
+    SourceError
+        There is a NUL in a line.
+    """
     rest = b""
     end = b"\0" if nul else b"\n"
     while chunk := stream.read(1 << 16):
+        if not nul and b"\0" in chunk:
+            raise SourceError(
+                "--from-file: there is a NUL in the list. Use -0 where paths end with it."
+            )
         *lines, rest = (rest + chunk).split(end)
         yield from filter(None, map(_path, lines, [nul] * len(lines)))
     if last := _path(rest, nul):
@@ -305,7 +319,7 @@ class _Planner:
             # what ends with a slash is a folder: to ask for each of many would take long
             yield from self.input(Input(path, path.rstrip("/"), folder=path.endswith("/")))
             return
-        real = os.path.realpath(local_path(path))
+        real = os.path.realpath(local_path(path) or path)
         try:
             mode = os.stat(real).st_mode
         except OSError as error:

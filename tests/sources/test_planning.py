@@ -84,6 +84,17 @@ def test_a_list_ends_paths_by_line_or_by_nul():
     assert list(listed(io.BytesIO(b"a\nb\0c"), nul=True)) == ["a\nb", "c"]
 
 
+@pytest.mark.parametrize("text", [b"a\0b\0c\0", b"a\n" * 40_000 + b"b\0\n" + b"c\n" * 40_000])
+def test_a_list_whose_lines_hold_nul_is_refused_and_told_of_the_option(text):
+    with pytest.raises(SourceError, match="Use -0"):
+        list(listed(io.BytesIO(text)))
+
+
+def test_an_address_of_nothing_in_a_list_is_not_the_working_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert [item.reason for item in plan([], names=["file://"])] == ["not-found"]
+
+
 def test_symbolic_links_in_a_folder_are_not_followed(folder, tmp_path, make_dicom):
     outside = tmp_path / "outside"
     outside.mkdir()

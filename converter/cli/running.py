@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from converter.cli.common import console, usage
+from converter.cli.common import usage
 from converter.cli.progress import Silent, progress_for
 from converter.cli.rules import (
     WorkerJudge,
@@ -24,17 +24,17 @@ from converter.cli.rules import (
     rules_of,
 )
 from converter.cli.targets import own, refuse_targets
-from converter.errors import ConfigurationError, ConverterError, ReaderGoneError, SinkError
+from converter.cli.telling import Teller
+from converter.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from converter.cli.common import State
     from converter.config import Loaded
-    from converter.pipeline import Request, RunResult
-    from converter.settings import Config, ConvertSettings
+    from converter.pipeline import Request
+    from converter.settings import ConvertSettings
     from converter.sinks import Sink
-    from converter.sources import Skipped
 
 __all__ = [
     "flags_of",
@@ -60,9 +60,6 @@ ELSEWHERE = {
 """Options whose key is not ``convert.`` and their name."""
 NO_KEY = {"dry_run", "from_file", "null", "retry_from", "quiet", "verbose"}
 """Options of one run, which no configuration file sets."""
-MACHINE = 7
-ENVIRONMENT = {6, MACHINE, ReaderGoneError.exit_code}
-"""Exit codes of what ends a run that was asked for rightly."""
 NDJSON_FILE = 256 << 20
 """Bytes after which an NDJSON folder begins a new file, unless told."""
 
@@ -93,11 +90,11 @@ def run_convert(state: State, inputs: Sequence[str], loaded: Loaded, given: dict
     progress = progress_for(
         settings.progress, quiet=state.quiet or loaded.config.log.format == "json"
     )
+    teller = Teller(loaded.config, state)
     try:
-        return _run(state, named, loaded, given, progress, dry_run=dry_run)
-    except (ConverterError, OSError) as error:
-        if settings.report and getattr(error, "exit_code", MACHINE) in ENVIRONMENT:
-            _tell_of_failure(settings, named, progress.files, error)
+        return _run(state, named, loaded, given, progress, teller, dry_run=dry_run)
+    except (Exception, KeyboardInterrupt) as error:
+        teller.failed(named, progress.files, error)
         raise
 
 
@@ -107,6 +104,7 @@ def _run(
     loaded: Loaded,
     given: dict[str, Any],
     progress: Silent,
+    teller: Teller,
     *,
     dry_run: bool,
 ) -> int:
@@ -134,7 +132,7 @@ def _run(
             progress.expect(request.inputs if not request.names else ())
             result = run(request, progress=progress)
         with result:
-            _tell(result, loaded.config, state)
+            teller.done(result)
             if delivery is not None and not (state.quiet and result.exit_code == 0):
                 say(delivery.tally, file)
             return result.exit_code
@@ -150,6 +148,9 @@ def _refuse(
         )
     from converter.store.address import is_url
 
+    for option in ("report", "state"):
+        if given.get(option) in ("", "-"):
+            raise usage(f"--{option} names a file: {given[option]!r} is none.")
     for option in ("output", "report", "state"):
         value = str(getattr(settings, option) or "")
         if "://" in value and not (option == "state" and is_url(value)):
@@ -284,97 +285,3 @@ def _announce(loaded: Loaded, request: Request) -> None:
     logger.info("profiles: %s", ", ".join(loaded.config.convert.profile))
     logger.info("mapping: %s, version %s", ", ".join(request.rules.files), request.rules.version)
     logger.info("worker processes: at most %d", request.jobs)
-
-
-def _tell(result: RunResult, config: Config, state: State) -> None:
-    from converter.report import write_report
-
-    code, settings = result.exit_code, config.convert
-    try:
-        if settings.report:
-            write_report(settings.report, result, exit_code=code, redact=settings.redact_paths)
-    finally:
-        _sum_up(result, config, state)
-
-
-def _tell_of_failure(
-    settings: ConvertSettings, named: list[str], files: int, error: ConverterError | OSError
-) -> None:
-    """Write what is known where this machine, or one that it needs, ended the run: an older report would tell of another."""
-    from converter.report import FailedRun, write_report
-    from converter.sources.task import is_remote, printable
-
-    inputs = tuple(printable(name) if is_remote(name) else name for name in named)
-    why = error.strerror or "" if isinstance(error, OSError) else str(error)
-    code = getattr(error, "exit_code", MACHINE)
-    try:
-        write_report(
-            str(settings.report),
-            FailedRun(inputs, {"files": files}),
-            exit_code=code,
-            redact=settings.redact_paths,
-            error=why or type(error).__name__,
-        )
-    except SinkError as second:
-        logger.error("there is no report of this run: %s", second)  # noqa: TRY400
-
-
-def _name_skipped(result: RunResult, *, redact: bool) -> None:
-    """Say which files were skipped: to who asked for it, as a path may name a patient."""
-    from converter.cli.output import clean
-    from converter.report import redacted
-
-    for path, reason, detail in result.skipped():
-        why = f"{reason} ({detail})" if detail else reason
-        shown = redacted(path) if redact else " ".join(path.splitlines())
-        click.echo(clean(f"skipped, {why}: {shown}"), err=True)
-    if (place := result.unpruned) is not None:
-        shown = redacted(place.path) if redact else " ".join(place.path.splitlines())
-        click.echo(clean(f"not pruned, {place.reason}: {shown or 'everything'}"), err=True)
-
-
-def _why_unpruned(place: Skipped) -> str:
-    from converter.pipeline.reading import NOTHING
-
-    if place.reason == NOTHING:
-        return (
-            "--prune took nothing away: an input gives no file now, and the state holds files of it. Mount it, or see"
-            " that the list is right, and run again; if all of it is meant to be gone, begin with a new state and"
-            " output. -v and --report name it."
-        )
-    return (
-        f"--prune took nothing away: something could not be read in whole ({place.reason}), so nobody knows what is"
-        " gone. Mend it, or leave it out of the inputs, and run again. -v and --report name it."
-    )
-
-
-def _sum_up(result: RunResult, config: Config, state: State) -> None:
-    from converter.core.reasons import REASONS
-    from converter.report import summary
-
-    code = result.exit_code
-    if result.unpruned is not None:
-        logger.error("%s", _why_unpruned(result.unpruned))
-    if config.log.format == "json":
-        fields = {
-            "exit_code": code,
-            "counts": result.counts,
-            "resources": result.resources,
-            "skipped": result.skipped_counts,
-            "held": result.held_counts,
-            "findings": result.issue_counts,
-            "profiles": result.profiles_met,
-        }
-        word = "interrupted" if result.interrupted else "finished"
-        logger.log(
-            logging.ERROR if result.interrupted else logging.INFO, word, extra={"fields": fields}
-        )
-    elif not state.quiet:
-        advice = result.advice
-        if state.verbose:
-            _name_skipped(result, redact=config.convert.redact_paths)
-        elif not config.convert.report and any(REASONS[r].failure for r in result.skipped_counts):
-            advice = advice or "-v names the files that were skipped, and so does a --report."
-        summary(result, console(stderr=True), exit_code=code, advice=advice)
-    elif result.interrupted:
-        click.echo(f"interrupted. {result.advice}", err=True)

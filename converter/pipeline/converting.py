@@ -95,6 +95,7 @@ def _convert_one(uid: str, blocks: tuple[bytes, ...], job: _Job) -> Converted:
             list(made.tombstones),
             made.withdrawn,
             patient_id=_patient_id(made.resource),
+            replaced=study.replaced,
         )
     except ConverterError:
         raise

@@ -92,6 +92,8 @@ class Converted(msgspec.Struct, array_like=True):
     """Subjects, as JSON, that were published before an operator said whose study it is."""
     patient_id: str = ""
     """Id of the Patient that it refers to; empty where it is about none, or about one that it contains."""
+    replaced: list[str] = []
+    """Sources of differing copies that were left out."""
 
 
 class Companion(msgspec.Struct, array_like=True):

@@ -22,6 +22,7 @@ __all__ = [
     "decode_outcome",
     "marks",
     "meta",
+    "set_meta",
 ]
 
 decode_converted = msgspec.msgpack.Decoder(Converted).decode
@@ -242,3 +243,11 @@ def meta(db: Connection, key: str) -> str:
     """One value of the table of single values; empty where there is none."""
     row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return str(row[0]) if row else ""
+
+
+def set_meta(db: Connection, key: str, value: str) -> None:
+    """Set one value of that table."""
+    db.execute(
+        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (key, value),
+    )

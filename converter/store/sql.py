@@ -38,6 +38,7 @@ from converter.store.reads import (
     decode_outcome,
     marks,
     meta,
+    set_meta,
 )
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class SqlStore(Reads):
             db.execute("DELETE FROM companion")
             db.execute("DELETE FROM outcome")
             self.run = 1 + int(meta(db, "run") or 0)
-            _set_meta(db, "run", str(self.run))
+            set_meta(db, "run", str(self.run))
 
     def unchanged(self, files: Sequence[FileStamp], version: str) -> list[bool]:
         known = []
@@ -199,7 +200,7 @@ class SqlStore(Reads):
                 db.execute("DELETE FROM converted")
                 db.execute("DELETE FROM contribution")
                 db.execute("DELETE FROM skipped WHERE study_uid IS NOT NULL")
-                _set_meta(db, "fingerprint", fingerprint)
+                set_meta(db, "fingerprint", fingerprint)
             # Rows of conversions that were redone stay behind until here: finding them costs an index.
             db.execute(
                 "DELETE FROM sop WHERE NOT EXISTS (SELECT 1 FROM converted c WHERE c.id = converted_id)"
@@ -218,8 +219,16 @@ class SqlStore(Reads):
                 ],
             )
             db.executemany(
-                "INSERT INTO skipped (study_uid, path, reason, detail) VALUES (?, ?, 'duplicate', '')",
-                [(item.study_uid, source) for item in saved for source in item.duplicates],
+                "INSERT INTO skipped (study_uid, path, reason, detail) VALUES (?, ?, ?, '')",
+                [
+                    (item.study_uid, source, reason)
+                    for item in saved
+                    for reason, sources in (
+                        ("duplicate", item.duplicates),
+                        ("duplicate-differs", item.replaced),
+                    )
+                    for source in sources
+                ],
             )
             db.executemany(
                 "INSERT INTO converted (study_uid, state, series, instances, data) VALUES (?, ?, ?, ?, ?)",
@@ -387,11 +396,4 @@ class SqlStore(Reads):
 
 def _slim(item: Converted) -> Converted:
     """Leave out what has tables of its own."""
-    return msgspec.structs.replace(item, contributions=[], duplicates=[], sops=[])
-
-
-def _set_meta(db: Connection, key: str, value: str) -> None:
-    db.execute(
-        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        (key, value),
-    )
+    return msgspec.structs.replace(item, contributions=[], duplicates=[], replaced=[], sops=[])

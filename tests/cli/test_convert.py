@@ -67,6 +67,12 @@ def test_a_folder_becomes_one_file_a_resource(tmp_path, capsys):
         ([DEMO, "-o", "out", "--retry-from", "report.json"], "name no others"),
         (["nowhere", "-o", "out"], "no such file"),
         (["--from-file", "nowhere", "-o", "out"], "nowhere"),
+        (["", "-o", "out"], "empty"),
+        ([DEMO, "", "-o", "out"], "empty"),
+        (["file://", "-o", "out"], "empty"),
+        ([DEMO, "-o", "out", "--report", ""], "--report names a file"),
+        ([DEMO, "-o", "out", "--report", "-"], "--report names a file"),
+        ([DEMO, "-o", "out", "--state", ""], "--state names a file"),
     ],
     ids=lambda value: " ".join(str(part) for part in value[-3:]) if isinstance(value, list) else "",
 )
@@ -399,6 +405,10 @@ def test_verbose_names_what_was_skipped_and_otherwise_the_summary_says_where_to_
     err = capsys.readouterr().err
     assert "\nskipped, not-dicom: DOE.txt\n" in err
     assert "\nskipped, truncated-header: cut[2J .dcm\n" in err
+    assert convert("in", "--dry-run", "-q", "-v") == 1
+    err = capsys.readouterr().err
+    assert "\nskipped, not-dicom: DOE.txt\n" in err
+    assert "Skipped" not in err, "no summary"
     assert convert("in", "--dry-run", "-v", "--redact-paths") == 1
     err = capsys.readouterr().err
     assert "skipped, not-dicom: sha256:" in err

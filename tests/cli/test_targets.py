@@ -7,11 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from converter import pipeline
+from converter import report as summaries
 from converter.cli.main import run
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "testdata" / "dicom" / "demo"
+SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +133,52 @@ def test_a_run_that_this_machine_ends_leaves_a_report_that_says_so(capsys):
     assert "No space left for /dev/full" in report["error"]
     assert convert("--retry-from", "r.json", "-o", "again") == 0
     assert len(list(Path("again").rglob("*.json"))) == 6
+
+
+def broken(*_arguments, **_options):
+    raise KeyError("a value that nobody is to see")
+
+
+def stopped(*_arguments, **_options):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("arguments", "instead", "ended", "code"),
+    [
+        (["nowhere"], None, "failed", 2),
+        (["--from-file", "list"], None, "failed", 2),
+        (["in", "--mappings", "nowhere"], None, "failed", 3),
+        (["in"], broken, "failed", 70),
+        (["in"], stopped, "interrupted", 130),
+    ],
+    ids=["no input", "a list with NUL", "configuration", "a fault of ours", "interrupted early"],
+)
+def test_whatever_ends_a_run_no_report_of_the_night_before_stays(
+    arguments, instead, ended, code, monkeypatch
+):
+    assert convert("in", "-o", "out", "--report", "r.json") == 0
+    Path("list").write_bytes(b"in\0")
+    if instead is not None:
+        monkeypatch.setattr(pipeline, "run", instead)
+    assert convert(*arguments, "-o", "out", "--report", "r.json") == code
+    report = json.loads(Path("r.json").read_bytes())
+    assert not list(Draft202012Validator(SCHEMA).iter_errors(report))
+    assert (report["ended"], report["exit_code"]) == (ended, code)
+    assert "nobody is to see" not in json.dumps(report)
+
+
+def test_a_report_that_was_written_stays_when_what_comes_after_it_fails(monkeypatch):
+    monkeypatch.setattr(summaries, "summary", broken)
+    assert convert("in", "-o", "out", "--report", "r.json") == 70
+    assert json.loads(Path("r.json").read_bytes())["ended"] == "done"
+
+
+def test_the_cause_for_which_there_is_no_report_is_said_once(capsys):
+    assert convert("in", "-o", "out", "--report", "/dev/full") == 7
+    err = capsys.readouterr().err
+    assert err.count("No space left") == 1
+    assert err.count("there is no report of this run") == 1
 
 
 def test_an_output_that_cannot_be_made_is_in_the_report_too(capsys):

@@ -375,3 +375,15 @@ def test_another_resource_that_cannot_be_read_holds_the_studies_that_name_it(
     assert result.held_counts == {"standing-unreadable": 2}
     assert standing()["Device/D.json"] == b"{"
     assert sorted(standing()) == ["Device/D.json", "ImagingStudy/s-1.2.2.json", "Patient/B.json"]
+
+
+def test_a_differing_copy_that_is_not_used_is_in_the_list_of_what_was_left_out(
+    folder, convert, make_dicom
+):
+    before = convert(folder)
+    (folder / "zz").write_bytes(make_dicom("1.2.0", sop="1.9.3", patient="A", number="77"))
+    result = convert(folder)
+    assert result.counts["instances"] == before.counts["instances"]
+    assert result.skipped_counts == {**before.skipped_counts, "duplicate-differs": 1}
+    assert len(result.all_skipped) == len(before.all_skipped) + 1
+    assert result.exit_code == before.exit_code

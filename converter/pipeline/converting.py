@@ -12,7 +12,7 @@ from converter.core.companions import complete
 from converter.core.issues import Issue
 from converter.core.study import assemble, unpack_block
 from converter.errors import ConverterError, StandingError
-from converter.pipeline.pool import Pool, Stop
+from converter.pipeline.pool import Part, Pool, Stop, Workers
 from converter.pipeline.remarks import remark_shared, sop_hashes
 from converter.store import Companion, Converted, StudyStore
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "batches",
     "convert_studies",
+    "part",
     "reduce_companions",
     "reduce_published",
     "unreadable",
@@ -34,6 +35,8 @@ ROWS = 4000
 """Instances of one task, about: a large study is a task alone."""
 SMALL = 100_000
 """Instances that one process converts before others would have started."""
+FEW = 10_000
+"""And before others that were started would have been told."""
 A_STUDY = 40
 """A study costs as much as so many instances, however few it has."""
 
@@ -144,7 +147,18 @@ def _read(store: StudyStore, uids: list[str]) -> _Work:
     return _Work(tuple(zip(uids, map(tuple, store.blocks(uids)), strict=True)))
 
 
-def convert_studies(request: Request, store: StudyStore, progress: Progress, stop: Stop) -> None:
+def part(request: Request) -> Part:
+    """What makes a worker ready to convert."""
+    return _begin, (request.parts, request.rules, request.options)
+
+
+def convert_studies(
+    request: Request,
+    store: StudyStore,
+    progress: Progress,
+    stop: Stop,
+    workers: Workers | None = None,
+) -> None:
     """Convert every study that is not converted by these rules yet."""
     store.begin_converting(f"{request.rules.version}|{request.options!r}")
     total = few = 0
@@ -152,15 +166,16 @@ def convert_studies(request: Request, store: StudyStore, progress: Progress, sto
         total += rows
         few += 1
     progress.phase("converting", total)
-    job = _Job(request.parts, request.rules, request.options)
+    job = _Job(*part(request)[1])
     works = _works(store, stop)
-    if request.jobs == 1 or few == 1 or total + A_STUDY * few < SMALL:
+    least = FEW if workers is not None and workers.running else SMALL
+    if workers is None or workers.jobs == 1 or few == 1 or total + A_STUDY * few < least:
         for work in works:
             if stop:
                 return
             _save(store, progress, _convert(work, job))
         return
-    pool = Pool[_Work, bytes](_work, _begin, tuple(job), request.jobs, _Work.halves)
+    pool = Pool[_Work, bytes](workers, _work, _Work.halves)
     with closing(pool.run(works, stop)) as results:
         for work, given in results:
             if given is not None:

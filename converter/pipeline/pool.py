@@ -1,4 +1,7 @@
-"""Workers: a bounded stream of tasks through processes, of which any may die without taking the run along."""
+"""Workers: a bounded stream of tasks through processes, of which any may die without taking the run along.
+
+A run has one set of them for all of its phases: to start them takes longer than many a phase.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,19 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from types import FrameType
 
-__all__ = ["Pool", "Stop", "catching_signals", "collect_seldom"]
+__all__ = ["Part", "Pool", "Stop", "Workers", "catching_signals", "collect_seldom"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+Part: TypeAlias = "tuple[Callable[..., None], tuple[Any, ...]]"
+"""What makes a worker ready for a phase, and its arguments."""
 
 GRACE = 10.0
 """Seconds that running tasks get to finish once the run is asked to stop."""
@@ -62,7 +68,7 @@ def _start_method() -> str:
     return "fork" if alone else "spawn"
 
 
-def _begin_worker(setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _begin_worker(parts: Sequence[Part]) -> None:
     # The terminal sends Ctrl-C to all; the parent alone decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -70,7 +76,8 @@ def _begin_worker(setup: Callable[..., None], arguments: tuple[Any, ...]) -> Non
     if parent is not None:
         threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
     collect_seldom()
-    setup(*arguments)
+    for setup, arguments in parts:
+        setup(*arguments)
 
 
 def collect_seldom() -> None:
@@ -85,59 +92,84 @@ def _follow(sentinel: int) -> None:
     os._exit(1)
 
 
+class Workers:
+    """Worker processes of a run, started when there is something to do for them.
+
+    Parameters
+    ----------
+    jobs : int
+    parts : sequence of (callable, tuple)
+        For each phase what makes a worker ready for it, and its arguments; called once in each worker.
+    """
+
+    def __init__(self, jobs: int, parts: Sequence[Part] = ()) -> None:
+        self.jobs = jobs
+        self._parts = parts
+        self._executor: ProcessPoolExecutor | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether they were started."""
+        return self._executor is not None
+
+    def executor(self) -> ProcessPoolExecutor:
+        """All of them."""
+        if self._executor is None:
+            self._executor = self.another(self.jobs)
+        return self._executor
+
+    def another(self, jobs: int) -> ProcessPoolExecutor:
+        """Others that are made ready like them."""
+        return ProcessPoolExecutor(
+            jobs,
+            mp_context=get_context(_start_method()),
+            initializer=_begin_worker,
+            initargs=(self._parts,),
+        )
+
+    def close(self, *, kill: bool = False) -> None:
+        """End them; the next that asks starts new ones."""
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        for process in list((getattr(executor, "_processes", None) or {}).values()) if kill else ():
+            process.kill()
+        executor.shutdown(cancel_futures=True)
+
+
 class Pool(Generic[T, R]):
     """Runs one function over tasks in worker processes.
 
     Parameters
     ----------
+    workers : Workers
     work : callable
         Module-level function of one task.
-    setup : callable
-        Called once in each worker.
-    arguments : tuple
-        What ``setup`` gets.
-    jobs : int
     halves : callable
         Splits a task in two, or gives nothing where it cannot be split.
     """
 
     def __init__(
-        self,
-        work: Callable[[T], R],
-        setup: Callable[..., None],
-        arguments: tuple[Any, ...],
-        jobs: int,
-        halves: Callable[[T], list[T]],
+        self, workers: Workers, work: Callable[[T], R], halves: Callable[[T], list[T]]
     ) -> None:
+        self._workers = workers
         self._work = work
-        self._setup = setup
-        self._arguments = arguments
-        self._jobs = jobs
         self._halves = halves
         self.died = False
         """Whether a worker died."""
 
-    def _executor(self, jobs: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            jobs,
-            mp_context=get_context(_start_method()),
-            initializer=_begin_worker,
-            initargs=(self._setup, self._arguments),
-        )
-
     def run(self, tasks: Iterable[T], stop: Stop) -> Generator[tuple[T, R | None], None, None]:
         """Give (task, result) as they come; ``None`` for a task whose worker died, however small it was made."""
         source = iter(tasks)
-        executor = self._executor(self._jobs)
         flying: dict[Future[R], T] = {}
         try:
             while True:
-                while not stop and len(flying) < 2 * self._jobs:
+                while not stop and len(flying) < 2 * self._workers.jobs:
                     try:
                         task = next(source)
                     except StopIteration:
                         break
-                    flying[self._submit(executor, task)] = task
+                    flying[self._submit(task)] = task
                 if not flying:
                     return
                 if stop:
@@ -148,8 +180,7 @@ class Pool(Generic[T, R]):
                     self.died = True
                     # All of them end so, and nothing says whose fault it was: one after the other, alone.
                     wait(flying)
-                    executor.shutdown()
-                    executor = self._executor(self._jobs)
+                    self._workers.close()
                     suspects: list[tuple[T, Future[R]]] = []
                     finished: list[tuple[T, Future[R]]] = []
                     for future, task in flying.items():
@@ -164,14 +195,12 @@ class Pool(Generic[T, R]):
                 for future in done:
                     yield flying.pop(future), future.result()
         finally:
-            for process in list((getattr(executor, "_processes", None) or {}).values()):
-                if flying:
-                    process.kill()
-            executor.shutdown(cancel_futures=True)
+            if flying:
+                self._workers.close(kill=True)
 
-    def _submit(self, executor: ProcessPoolExecutor, task: T) -> Future[R]:
+    def _submit(self, task: T) -> Future[R]:
         try:
-            return executor.submit(self._work, task)
+            return self._workers.executor().submit(self._work, task)
         except (
             BrokenProcessPool
         ) as error:  # it broke since we looked: the task ends as the others do
@@ -193,7 +222,7 @@ class Pool(Generic[T, R]):
 
     def _alone(self, task: T) -> Iterator[tuple[T, R | None]]:
         """Run a suspect in a process of its own; when that dies halve it, down to the culprit."""
-        with self._executor(1) as executor:
+        with self._workers.another(1) as executor:
             try:
                 result = executor.submit(self._work, task).result()
             except BrokenProcessPool:

@@ -14,11 +14,12 @@ import msgspec
 from converter import __version__
 from converter.core.header import Wanted, merge_wanted
 from converter.errors import StoreError
-from converter.pipeline.pool import Pool, Stop
+from converter.pipeline.pool import Part, Pool, Stop, Workers
 from converter.sources import Entry, Filters, Skipped, Task, TaskResult, plan, printable, read_task
 from converter.sources.task import is_remote
 from converter.sources.worker import MODALITY
-from converter.store import FileStamp, PackedBlock, Part, SkippedRow, StudyStore
+from converter.store import FileStamp, PackedBlock, SkippedRow, StudyStore
+from converter.store import Part as Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from converter.pipeline.request import Progress, Request
     from converter.sources.planning import Input
 
-__all__ = ["NOTHING", "Reading", "read_inputs"]
+__all__ = ["NOTHING", "Reading", "part", "read_inputs"]
 
 FEW = 300
 """Files that one process reads before others would have started."""
@@ -130,7 +131,7 @@ class _Ingest:
 
     def flush(self) -> None:
         if self.strays:
-            self.store.add([Part((), self.strays)], self.version)
+            self.store.add([Stored((), self.strays)], self.version)
             self.strays = []
 
     def halves(self, task: Task) -> list[Task]:
@@ -141,7 +142,7 @@ class _Ingest:
         fresh = [entry.key for entry in task.entries] if self.store.kept else []
         self.store.add(self._parts(task, results), self.version, fresh=fresh)
 
-    def _parts(self, task: Task, results: Iterable[TaskResult]) -> Iterator[Part]:
+    def _parts(self, task: Task, results: Iterable[TaskResult]) -> Iterator[Stored]:
         done = 0
         bad: set[int] = set()
         for result in results:
@@ -151,7 +152,7 @@ class _Ingest:
             yield self._part(task, result, range(done, done + result.done), bad)
             done += result.done
 
-    def _part(self, task: Task, result: TaskResult, done: range, bad: set[int]) -> Part:
+    def _part(self, task: Task, result: TaskResult, done: range, bad: set[int]) -> Stored:
         keys = {}
         if self.store.kept:
             keys = {index: entry.key for index, entry in enumerate(task.entries)}
@@ -182,17 +183,32 @@ class _Ingest:
             for index, _, reason, _ in result.skipped
             if keys and reason in TRANSIENT | BROKEN
         }
-        return Part(blocks, skipped, stamps, sorted(unread))
+        return Stored(blocks, skipped, stamps, sorted(unread))
 
 
-def read_inputs(
-    request: Request, inputs: list[Input], store: StudyStore, progress: Progress, stop: Stop
-) -> Reading:
-    """Read all inputs into the store."""
+def part(request: Request, store: StudyStore) -> Part:
+    """What makes a worker ready to read."""
     wanted = request.wanted
     if request.filters.modalities:
         wanted = merge_wanted(wanted, {MODALITY: None})
-    version = f"{_tag_version(wanted)}|{request.filters.key()}"
+    readers = SimpleNamespace(
+        read_file=request.parts.read_file, read_stream=request.parts.read_stream
+    )
+    job = _Job(wanted, request.filters, readers, request.ignore_changed, store.scratch())
+    return _begin, tuple(job)
+
+
+def read_inputs(
+    request: Request,
+    inputs: list[Input],
+    store: StudyStore,
+    progress: Progress,
+    stop: Stop,
+    workers: Workers,
+) -> Reading:
+    """Read all inputs into the store."""
+    job = _Job(*part(request, store)[1])
+    version = f"{_tag_version(job.wanted)}|{request.filters.key()}"
     ingest = _Ingest(store, progress, version)
     progress.phase("reading")
     folders: list[str] = []
@@ -204,10 +220,6 @@ def read_inputs(
         with_stat=store.kept,
         folders=folders,
     )
-    readers = SimpleNamespace(
-        read_file=request.parts.read_file, read_stream=request.parts.read_stream
-    )
-    job = _Job(wanted, request.filters, readers, request.ignore_changed, store.scratch())
     tasks = _todo(planned, ingest, stop)
     early: list[Task] = []
     if request.place is not None:
@@ -220,7 +232,7 @@ def read_inputs(
             if sum(len(t.entries) for t in early) > FEW or any(_large(t) for t in early):
                 break
     if request.jobs > 1 and (sum(len(t.entries) for t in early) > FEW or any(map(_large, early))):
-        _in_workers(job, _chain(early, tasks), request.jobs, ingest, stop)
+        _in_workers(workers, _chain(early, tasks), ingest, stop)
     else:
         for task in _chain(early, tasks):
             if stop:
@@ -296,8 +308,8 @@ def _in_process(job: _Job, task: Task, ingest: _Ingest, stop: Stop) -> None:
         return  # half an archive is rolled back
 
 
-def _in_workers(job: _Job, tasks: Iterator[Task], jobs: int, ingest: _Ingest, stop: Stop) -> None:
-    pool = Pool[Task, _Read](_work, _begin, tuple(job), jobs, ingest.halves)
+def _in_workers(workers: Workers, tasks: Iterator[Task], ingest: _Ingest, stop: Stop) -> None:
+    pool = Pool[Task, _Read](workers, _work, ingest.halves)
     try:
         with closing(pool.run(tasks, stop)) as results:
             for task, read in results:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
+from converter.pipeline import converting, reading, writing
 from converter.pipeline.converting import convert_studies, reduce_companions
-from converter.pipeline.pool import Stop, catching_signals
+from converter.pipeline.pool import Part, Stop, Workers, catching_signals
 from converter.pipeline.reading import read_inputs
 from converter.pipeline.request import NoProgress, Progress, Request
 from converter.pipeline.result import RunResult
@@ -57,27 +59,31 @@ def _run(
     stop: Stop,
 ) -> RunResult:
     store.begin_run()
-    reading = read_inputs(request, list(inputs), store, progress, stop)
-    phase = "reading"
+    parts: list[Part | None] = []
+    if request.jobs > 1:
+        parts = [reading.part(request, store), converting.part(request), writing.part(request)]
     pruned: list[str] = []
     gone: list[str] = []
     unpruned: Skipped | None = None
-    if not stop:
-        phase = "converting"
-        if request.prune and store.kept:
-            # what could not be looked at is not gone
-            unpruned = reading.doubt
-            if unpruned is None:
-                pruned = store.prune()
-                gone = store.gone(pruned)
-        if request.deliver is not None or store.several:
-            store.narrow(pruned)
-        convert_studies(request, store, progress, stop)
-    if not stop:
-        reduce_companions(request, store, stop)
-    if not stop:
-        phase = "writing"
-        write_resources(request, store, progress, stop, set(pruned), gone)
+    with closing(Workers(request.jobs, [part for part in parts if part is not None])) as workers:
+        phase = "reading"
+        read = read_inputs(request, list(inputs), store, progress, stop, workers)
+        if not stop:
+            phase = "converting"
+            if request.prune and store.kept:
+                # what could not be looked at is not gone
+                unpruned = read.doubt
+                if unpruned is None:
+                    pruned = store.prune()
+                    gone = store.gone(pruned)
+            if request.deliver is not None or store.several:
+                store.narrow(pruned)
+            convert_studies(request, store, progress, stop, workers)
+        if not stop:
+            reduce_companions(request, store, stop)
+        if not stop:
+            phase = "writing"
+            write_resources(request, store, progress, stop, set(pruned), gone, workers)
     outputs: list[str] = []
     if request.sink is not None:
         # Interrupted: files that stand whole stay, and no part of a run replaces a whole earlier one.
@@ -94,7 +100,7 @@ def _run(
         request,
         inputs,
         store,
-        files=reading.files,
+        files=read.files,
         interrupted=stop.requested,
         phase=phase,
         pruned=pruned,

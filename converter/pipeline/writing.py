@@ -13,7 +13,7 @@ import msgspec
 from converter.core.ids import study_id
 from converter.core.rejection import withdraw
 from converter.pipeline.converting import batches, reduce_published
-from converter.pipeline.pool import Pool
+from converter.pipeline.pool import Part, Pool, Workers
 from converter.pipeline.publishing import (
     Draft,
     LeftToTheRunError,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from converter.pipeline.request import Progress, Request
     from converter.sinks import Files
 
-__all__ = ["write_resources"]
+__all__ = ["part", "write_resources"]
 
 Json = dict[str, Any]
 
@@ -105,8 +105,10 @@ class _Writer:
         progress: Progress,
         stop: Stop,
         pruned: set[str],
+        workers: Workers | None,
     ) -> None:
         self.request = request
+        self.workers = workers
         self.store = store
         self.progress = progress
         self.stop = stop
@@ -231,15 +233,9 @@ class _Writer:
 
     def _in_workers(self, items: Iterator[_Item]) -> Iterator[tuple[_Item, Written | None]]:
         """Give what became of each, in any order; ``None`` where that is left to the run."""
-        request = self.request
-        sink = request.sink if isinstance(request.sink, FileSink) else None
-        tools = (
-            sink.for_workers() if sink is not None else None,
-            request.worker_judge,
-            request.parts.unite,
-            request.ownership,
-        )
-        pool = Pool[_Work, bytes](_work, _begin, tools, request.jobs, _Work.halves)
+        assert self.workers is not None
+        sink = self.request.sink if isinstance(self.request.sink, FileSink) else None
+        pool = Pool[_Work, bytes](self.workers, _work, _Work.halves)
         with closing(pool.run(_works(items), self.stop)) as results:
             for work, given in results:
                 # without a result: it killed its worker
@@ -282,6 +278,15 @@ def _in_any_order(request: Request) -> bool:
     return request.sink is None or isinstance(request.sink, FileSink)
 
 
+def part(request: Request) -> Part | None:
+    """What makes a worker ready to write; nothing where the run alone does that."""
+    if not _in_any_order(request) or request.worker_judge is None:
+        return None
+    sink = request.sink if isinstance(request.sink, FileSink) else None
+    files = sink.for_workers() if sink is not None else None
+    return _begin, (files, request.worker_judge, request.parts.unite, request.ownership)
+
+
 def write_resources(
     request: Request,
     store: StudyStore,
@@ -289,6 +294,7 @@ def write_resources(
     stop: Stop,
     pruned: set[str],
     gone: Sequence[str] = (),
+    workers: Workers | None = None,
 ) -> None:
     """Write every published study, then its companions.
 
@@ -301,8 +307,9 @@ def write_resources(
     """
     totals = store.totals()
     progress.phase("writing", totals["studies"] + totals["companions"])
-    writer = _Writer(request, store, progress, stop, pruned)
-    able = writer.in_any_order and request.jobs > 1 and request.worker_judge is not None
+    writer = _Writer(request, store, progress, stop, pruned, workers)
+    able = writer.in_any_order and request.worker_judge is not None
+    able = able and workers is not None and workers.jobs > 1
     writer.studies(shared=able and totals["studies"] + totals["instances"] // 40 > FEW)
     if not stop:
         writer.gone(gone)

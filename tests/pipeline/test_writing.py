@@ -6,6 +6,7 @@ import os
 import re
 import resource as limits
 from dataclasses import replace
+from multiprocessing import active_children
 
 import pipeline_standins as standins
 import pytest
@@ -216,7 +217,8 @@ def test_a_full_disk_in_a_worker_ends_the_run_and_leaves_whole_files(
 
     def begin(name, total=None):
         if name == "writing":  # the store is larger, and is written no more before the workers fail
-            limits.setrlimit(limits.RLIMIT_FSIZE, (4096, before[1]))
+            for pid in [os.getpid(), *(child.pid for child in active_children())]:
+                limits.prlimit(pid, limits.RLIMIT_FSIZE, (4096, before[1]))
 
     progress = Told([])
     progress.phase, progress.advance = begin, lambda count=1: None

@@ -172,6 +172,7 @@ def show(
             ("delivery", row.delivery),
             ("resource", f"ImagingStudy/{row.resource_id}" if row.resource_id else ""),
             ("instances", str(row.instances)),
+            ("headers purged", str(ledger.purged(uid)[0])),
             ("left out by resolution", str(row.left_out)),
             ("first unpublished change", when(row.first_change)),
             ("last change", when(row.last_change)),
@@ -258,8 +259,14 @@ def include(uid: str, state: str | None, config_file: str | None, **_: Any) -> N
     """Undo an exclusion."""
     with opened(state, config_file) as ledger:
         _one(ledger, uid)
-        ledger.exclude(uid, time.time(), undo=True)
-    click.echo("included again", err=True)
+        excluded = ledger.exclude(uid, time.time(), undo=True)
+        gone = ledger.purged(uid)[0]
+    click.echo("included again" if excluded else "it was not excluded: nothing changed", err=True)
+    if excluded and gone:
+        click.echo(
+            f"headers were purged of {gone} instances: what was taken back of these comes back when they are sent again",
+            err=True,
+        )
 
 
 @studies.command(
@@ -271,16 +278,23 @@ def include(uid: str, state: str | None, config_file: str | None, **_: Any) -> N
 def republish(
     uid: str | None, state: str | None, config_file: str | None, all_: bool, **_: Any
 ) -> None:
-    """Have a study published again as it is."""
+    """Have a study published again as it is. One whose headers were purged stays as it is published."""
     if bool(uid) == all_:
         raise usage("Name one study, or --all.")
     with opened(state, config_file) as ledger:
+        if uid is not None:
+            _one(ledger, uid)
         uids = [uid] if uid is not None else ledger.to_republish()
-        for one in uids:
-            if uid is not None:
-                _one(ledger, one)
-            ledger.republish(one, time.time())
-    click.echo(f"studies to be published again: {len(uids)}", err=True)
+        done = sum(ledger.republish(one, time.time()) for one in uids)
+    if uid is not None and not done:
+        raise usage(
+            f"study {uid} cannot be published again: its headers were purged: send it again."
+        )
+    click.echo(f"studies to be published again: {done}", err=True)
+    if refused := len(uids) - done:
+        click.echo(
+            f"not published again: {refused}, their headers were purged: send them again", err=True
+        )
 
 
 @studies.command(

@@ -186,6 +186,12 @@ REASONS: dict[str, Reason] = {
         "Rejection notes leave nothing of the study: where it stands it is emptied and cancelled, elsewhere nothing is written.",
         "Nothing.",
     ),
+    "headers-purged": Reason(
+        "held",
+        True,
+        "The headers of the study were purged and what was published of it was taken back, so nothing is left to publish it from.",
+        "Send it again.",
+    ),
     "subject-mismatch": Reason(
         "held",
         True,

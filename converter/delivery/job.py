@@ -63,7 +63,7 @@ class Job:
 
 def search_together(client: Client, jobs: Sequence[Job]) -> None:
     """Search for several studies with one request, and give each job its hits."""
-    uids = {study_uid(job.resource): job for job in jobs if not job.row.server_id}
+    uids = {uid: job for job in jobs if not job.row.server_id and (uid := study_uid(job.resource))}
     if len(uids) < 2:
         return
     try:

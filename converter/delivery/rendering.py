@@ -99,6 +99,9 @@ class StoreRenderer:
         if found is not None and found.withdrawn:
             return self._as_it_stands(study_uid, found)
         study = assemble(study_uid, map(unpack_block, self._store.blocks([study_uid])[0]))
+        if study.count < (found.instances if found is not None else 1):
+            # headers are gone: what was made of them stands
+            return None if found is None else self._as_it_stands(study_uid, found)
         made = convert(study, recipe.rules, recipe.options)
         if made.state != "converted" or made.resource is None:
             return None

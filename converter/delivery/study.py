@@ -91,6 +91,8 @@ class _Attempt:
         )
 
     def run(self) -> Delivery:
+        if not self.uid:  # to search for it would find any study
+            self.talk.dead("delivery-failed", Answer())
         if not self.job.withdrawn:
             self.ours = self.companions.prepare(self.job.resource)
         for _ in range(TRIES):

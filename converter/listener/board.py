@@ -47,7 +47,7 @@ _HELP = {
     ),
     "instances_total": (
         "counter",
-        "Instances taken into the study store: new, same, changed, known.",
+        "Instances taken into the study store: new, same, changed, restored (after a purge), known.",
     ),
     "studies": ("gauge", "Studies by state."),
     "unpublished_oldest_age_seconds": ("gauge", "Age of the oldest change that is not published."),

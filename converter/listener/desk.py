@@ -10,7 +10,7 @@ import msgspec
 from converter.core.rejection import is_note, notes_of
 from converter.core.study import assemble
 from converter.errors import StoreError
-from converter.listener import origins
+from converter.listener import origins, purged
 from converter.listener.ledger import EXCLUDED, LIVE, Ledger, study_blocks
 from converter.store.database import Connection
 
@@ -23,6 +23,12 @@ _header = msgspec.msgpack.Decoder(dict[int, bytes]).decode
 _DELIVERY = (
     "coalesce((SELECT o.state FROM outbox o WHERE o.study_uid = s.study_uid ORDER BY CASE o.state "
     "WHEN 'dead' THEN 0 WHEN 'held' THEN 1 WHEN 'frozen' THEN 2 WHEN 'due' THEN 3 ELSE 4 END LIMIT 1), '')"
+)
+
+
+_TO_PURGE = (
+    "FROM received_study s WHERE state = 'published' AND last_change < ? AND EXISTS (SELECT 1 "
+    "FROM received_instance i WHERE i.study_uid = s.study_uid AND header IS NOT NULL)"
 )
 
 
@@ -161,12 +167,12 @@ class Desk(Ledger):
         return True
 
     def exclude(self, study_uid: str, now: float, *, undo: bool = False) -> bool:
-        """Take back what is published of a study and publish it no more, or again."""
+        """Take back what is published of a study and publish it no more, or again; whether that changes anything."""
         with self.database.transaction() as db:
             self.database.lock([study_uid])
             found = db.execute(
-                "UPDATE received_study SET excluded = ? WHERE study_uid = ?",
-                (0 if undo else EXCLUDED, study_uid),
+                "UPDATE received_study SET excluded = ? WHERE study_uid = ? AND (excluded <> 0 OR ? = 0)",
+                (0 if undo else EXCLUDED, study_uid, int(undo)),
             ).rowcount
             if found:
                 self._again(db, study_uid, now)
@@ -181,15 +187,17 @@ class Desk(Ledger):
         return [row[0] for row in rows]
 
     def republish(self, study_uid: str, now: float) -> bool:
-        """Have a study published again as it is."""
+        """Have a study published again as it is; whether there is such a study, and something to publish it from."""
         with self.database.transaction() as db:
             self.database.lock([study_uid])
             found = db.execute(
-                "SELECT 1 FROM received_study WHERE study_uid = ?", (study_uid,)
+                "SELECT excluded FROM received_study WHERE study_uid = ?", (study_uid,)
             ).fetchone()
-            if found:
-                self._again(db, study_uid, now)
-        return found is not None
+            # to take back what an operator excluded needs no headers
+            if found is None or not (found[0] or self.purged(study_uid)[1]):
+                return False
+            self._again(db, study_uid, now)
+        return True
 
     def _again(self, db: Connection, uid: str, now: float) -> None:
         if self.judge(db, uid, self.database.now() or now) == "receiving":
@@ -197,33 +205,44 @@ class Desk(Ledger):
 
     def purge(self, before: float) -> tuple[int, int]:
         """Drop the headers of published studies that changed last before a time; (studies, instances)."""
-        with self.database.transaction() as db:
-            uids = [
-                row[0]
-                for row in db.execute(
-                    "SELECT study_uid FROM received_study s WHERE state = 'published' AND last_change < ? "
-                    "AND EXISTS (SELECT 1 FROM received_instance i WHERE i.study_uid = s.study_uid "
-                    "AND header IS NOT NULL)",
-                    (before,),
-                )
-            ]
-            studies = instances = 0
-            for uid in uids:
-                rows = db.execute(
-                    "SELECT sop_uid, header FROM received_instance "
-                    "WHERE study_uid = ? AND header IS NOT NULL",
-                    (uid,),
-                ).fetchall()
-                # a rejection note stays: it speaks of what comes late, too
-                dropped = [(uid, sop) for sop, header in rows if not is_note(_header(header))]
-                db.executemany(
-                    "UPDATE received_instance SET header = NULL WHERE study_uid = ? AND sop_uid = ?",
-                    dropped,
-                )
-                studies += bool(dropped)
-                instances += len(dropped)
-                origins.forget(db, uid)
+        studies = instances = 0
+        uids = [
+            row[0]
+            for row in self.all(f"SELECT study_uid {_TO_PURGE} ORDER BY study_uid", (before,))
+        ]
+        for uid in uids:
+            # each for itself: the daemon goes on between two of them
+            with self.database.transaction() as db:
+                self.database.lock([uid])
+                # not what came meanwhile
+                found = db.execute(f"SELECT 1 {_TO_PURGE} AND study_uid = ?", (before, uid))
+                dropped = self._drop(db, uid) if found.fetchone() else 0
+            studies += bool(dropped)
+            instances += dropped
         return studies, instances
+
+    @staticmethod
+    def _drop(db: Connection, uid: str) -> int:
+        rows = db.execute(
+            "SELECT sop_uid, header FROM received_instance "
+            "WHERE study_uid = ? AND header IS NOT NULL",
+            (uid,),
+        ).fetchall()
+        # a rejection note stays: it speaks of what comes late, too
+        dropped = [(uid, sop) for sop, header in rows if not is_note(_header(header))]
+        db.executemany(
+            "UPDATE received_instance SET header = NULL WHERE study_uid = ? AND sop_uid = ?",
+            dropped,
+        )
+        origins.forget(db, uid)
+        return len(dropped)
+
+    def purged(self, study_uid: str) -> tuple[int, bool]:
+        """How many instances that count have no header any more, and whether others have one."""
+        with self.database.guard():
+            db = self.database.connection
+            missing = len(purged.missing(db, study_uid))
+            return missing, not missing or purged.anything(db, study_uid, notes=False)
 
     def backup(self, target: Path) -> None:
         """Copy the state file while it is in use.

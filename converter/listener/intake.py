@@ -67,7 +67,7 @@ def take_in(db: Connection, batch: Sequence[tuple[int, Received]], *, several: b
             kind = "known"
             taken.older.add((epoch, one.stamp, one.sop_instance_uid))
         taken.counts[kind] += 1
-        if kind in {"new", "changed"}:
+        if kind in {"new", "changed", "restored"}:
             taken.touched.setdefault(one.study_instance_uid, set()).add(one.peer)
         if kind == "changed" and before:
             after = digest(one.header).hex()
@@ -158,7 +158,13 @@ def _put(db: Connection, epoch: int, one: Received, *, several: bool) -> tuple[s
             (*order, *key),
         )
         origins.remember_again(db, one)
-        return "same", b""
+        if not held[4]:
+            return "same", b""
+        db.execute(
+            "UPDATE received_instance SET header = ?, findings = ? WHERE study_uid = ? AND sop_uid = ?",
+            (_encode(one.header), _encode(one.findings), *key),
+        )
+        return "restored", b""
     row, assumed = _row(db, order, one, {}, made)
     db.execute(_INSTANCE, row)
     alike = origins.remember(db, one, assumed=assumed)

@@ -68,7 +68,8 @@ class Ingested(NamedTuple):
     changed: dict[str, str]
     """Study to its state."""
     counts: Counter[str]
-    """``new``, ``same``, ``changed``, ``known`` (read from the journal before)."""
+    """``new``, ``same``, ``changed``, ``restored`` (the same, whose header had been purged), ``known`` (read from the
+    journal before)."""
     replaced: list[tuple[str, str, str]]
     """(study UID, digest before, digest after) of each replacement, where these were taken of the same tags."""
     older: set[tuple[int, int, str]]

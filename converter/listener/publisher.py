@@ -61,7 +61,7 @@ class Publisher:
     ) -> None:
         self._ledger = Ledger(state, patient=True)
         self._ledger.tags = TagSet.of(request.wanted)
-        self._store = RoundStore(state, self._ledger)
+        self._store = RoundStore(state, self._ledger, request.parts.unite)
         self._request = request
         self._delivery = delivery
         self._hosts = hosts

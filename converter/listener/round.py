@@ -12,9 +12,10 @@ import msgspec
 import orjson
 
 from converter.core.ids import study_id
+from converter.core.merge import unite
 from converter.core.rejection import withdraw
 from converter.core.study import pack_block
-from converter.listener import subjects
+from converter.listener import purged, subjects
 from converter.listener.ledger import Ledger, removed, study_blocks
 from converter.listener.notes import log_name
 from converter.pipeline import Request
@@ -42,11 +43,14 @@ class RoundStore(SqlStore):
     What the pipeline asks of "all studies" is asked of these, and of what they share with others.
     """
 
-    def __init__(self, place: StatePlace, ledger: Ledger) -> None:
+    def __init__(
+        self, place: StatePlace, ledger: Ledger, united: Callable[..., Any] = unite
+    ) -> None:
         super().__init__(
             open_database(place, patient=True), kept=True, scratch="", on_close=lambda: None
         )
         self._ledger = ledger
+        self._unite = united
         self._round: list[str] = []
         self._named: set[tuple[str, str]] = set()
         self._made: dict[tuple[str, str], Companion] = {}
@@ -58,6 +62,12 @@ class RoundStore(SqlStore):
         """Studies of the round that an operator excluded."""
         self.rejected: set[str] = set()
         """Those of which rejection notes leave nothing."""
+        self._missing: dict[str, set[str]] = {}
+        """Instances in each study of the round that count and whose headers were purged."""
+        self._bare: set[str] = set()
+        """Studies of the round of which no header is there."""
+        self.unknown: set[str] = set()
+        """Those of which nothing can be said until they come again."""
 
     def begin(self, study_uids: Iterable[str]) -> None:
         """Begin a round."""
@@ -69,6 +79,9 @@ class RoundStore(SqlStore):
         self._gone = {}
         self.excluded = set()
         self.rejected = set()
+        self._missing = {}
+        self._bare = set()
+        self.unknown = set()
         with self._database.transaction() as db:
             self._database.lock(self._round)
             for uid in self._round:
@@ -92,6 +105,44 @@ class RoundStore(SqlStore):
             if excluded:
                 self.excluded.add(uid)
                 super().save([self._withdrawn(uid)])
+            else:
+                self._look(uid)
+
+    def _look(self, uid: str) -> None:
+        """See what was purged of a study; one of which no header is left stays what was made of it."""
+        db = self._database.connection
+        with self._database.guard():
+            missing = purged.missing(db, uid)
+            bare = bool(missing) and not purged.anything(db, uid, notes=True)
+        if missing:
+            self._missing[uid] = missing
+        if bare:
+            self._bare.add(uid)
+            before = self.conversion(uid)
+            if before is None:
+                self.unknown.add(uid)
+                return
+            said = msgspec.structs.replace(
+                before, tombstones=sorted(self._gone[uid]), replaces=self._replaced(before)
+            )
+            if made := self._left(said, missing):
+                super().save([made])
+
+    def _left(self, said: Converted, missing: set[str]) -> Converted | None:
+        uid = said.study_uid
+        made = purged.left(
+            self.conversion(uid), said, missing, self._contributions_of(uid), self._unite
+        )
+        if made is None:
+            self.unknown.add(uid)
+        return made
+
+    def _contributions_of(self, study_uid: str) -> list[tuple[str, str, bytes]]:
+        sql = (
+            "SELECT resource_type, resource_id, body FROM contribution WHERE study_uid = ? "
+            "ORDER BY resource_type, resource_id, ordinal"
+        )
+        return [(kind, id_, bytes(body)) for kind, id_, body in self._all(sql, (study_uid,))]
 
     def _withdrawn(self, study_uid: str) -> Converted:
         """What takes back what is published of a study: none of the instances that came is listed any more."""
@@ -103,11 +154,10 @@ class RoundStore(SqlStore):
         }
         if held is not None and held.resource:
             known = orjson.loads(held.resource)
-        of = "SELECT resource_type, resource_id, body FROM contribution WHERE study_uid = ?"
         subject = [
-            (kind, id_, bytes(body))
-            for kind, id_, body in self._all(of, (study_uid,))
-            if kind in {"Patient", "Device"} and self._was_published(study_uid)
+            one
+            for one in self._contributions_of(study_uid)
+            if one[0] in {"Patient", "Device"} and self._was_published(study_uid)
         ]
         gone = self._gone[study_uid].union(held.tombstones if held is not None else ())
         resource = orjson.dumps(withdraw(known))
@@ -131,17 +181,25 @@ class RoundStore(SqlStore):
         )
 
     def save(self, conversions: Sequence[Converted]) -> None:
-        self.rejected.update(item.study_uid for item in conversions if item.withdrawn)
-        super().save(
-            [
-                msgspec.structs.replace(
-                    item,
-                    tombstones=sorted(self._gone[item.study_uid].union(item.tombstones)),
-                    replaces=self._replaced(item),
-                )
-                for item in conversions
-            ]
+        made = [self._whole(item) for item in conversions]
+        self.rejected.update(item.study_uid for item in made if item.withdrawn)
+        super().save(made)
+
+    def _whole(self, item: Converted) -> Converted:
+        """A conversion, with what is known of the study beside the headers that are there."""
+        uid = item.study_uid
+        item = msgspec.structs.replace(
+            item,
+            tombstones=sorted(self._gone[uid].union(item.tombstones)),
+            replaces=self._replaced(item),
         )
+        missing = self._missing.get(uid, set()).difference(item.tombstones)
+        if not missing:
+            return item
+        if item.withdrawn:  # of what is there; the rest stands
+            return self._left(item, missing) or item
+        contributions = self._contributions_of(uid)
+        return purged.together(self.conversion(uid), item, missing, contributions, self._unite)
 
     def _replaced(self, item: Converted) -> list[bytes]:
         """Subjects that we published of a study before somebody said whose it is, and that give way now."""
@@ -178,7 +236,7 @@ class RoundStore(SqlStore):
 
     def studies(self, *, unconverted: bool = False) -> Iterator[tuple[str, int]]:
         del unconverted
-        for uid in (uid for uid in self._round if uid not in self.excluded):
+        for uid in (uid for uid in self._round if uid not in self.excluded | self._bare):
             rows = self._all("SELECT count(*) FROM received_instance WHERE study_uid = ?", (uid,))
             yield uid, int(rows[0][0])
 
@@ -303,7 +361,9 @@ def publish(
         codes = [issue.code for issue in outcome.issues]
         state = "published" if outcome.state in _PUBLISHED else outcome.state
         reason = outcome.reason
-        if reason in _WITHDRAWN or (state == "published" and uid in store.excluded):
+        if uid in store.unknown:
+            state, reason = "held", "headers-purged"
+        elif reason in _WITHDRAWN or (state == "published" and uid in store.excluded):
             state, reason = "excluded", reason or "excluded"
         elif state == "published" and uid in store.rejected:
             state, reason = "excluded", "rejected"
@@ -313,4 +373,7 @@ def publish(
             logger.warning("study %s is held: %s", log_name(uid), reason)
         ledger.published(uid, revisions[uid], state, reason, outcome.resource_id, codes)
         states[uid] = state
+    for uid in store.unknown - outcomes.keys():
+        ledger.published(uid, revisions[uid], "held", "headers-purged", "", [])
+        states[uid] = "held"
     return states

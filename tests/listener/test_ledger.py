@@ -334,8 +334,53 @@ def test_purging_keeps_identity_and_digest(ledger):
     assert ledger.purge(500.0) == (0, 0)
     assert listed(ledger) == []
     assert ledger.study(STUDY).instances == 1
+
+
+def test_what_was_purged_is_stored_again_when_it_comes_again(ledger):
+    batch = [one(1), one(2)]
+    ingest(ledger, *batch)
+    publish(ledger)
+    assert ledger.purge(500.0) == (1, 2)
+    assert ingest(ledger, *batch).counts == {"known": 2}, "a journal that is read again"
+    assert listed(ledger) == []
     done = ingest(ledger, one(1, 50))
-    assert done.counts == {"same": 1}
+    assert (done.counts, done.changed) == ({"restored": 1}, {STUDY: "receiving"})
+    assert listed(ledger) == ["1.2.3.1.1"]
+    assert ledger.purged(STUDY) == (1, True)
+    assert ingest(ledger, one(1, 60)).counts == {"same": 1}
+    ingest(ledger, one(2, 70))
+    assert ledger.purged(STUDY) == (0, True)
+
+
+def test_a_study_of_which_no_header_is_left_is_not_published_again(ledger):
+    ingest(ledger, one(1), one(2))
+    publish(ledger)
+    ledger.purge(500.0)
+    before = ledger.study(STUDY)
+    assert not ledger.republish(STUDY, 200.0)
+    assert ledger.study(STUDY) == before
+    assert ledger.exclude(STUDY, 300.0)
+    assert ledger.republish(STUDY, 400.0), "to take it back needs no header"
+    ledger.exclude(STUDY, 500.0, undo=True)
+    ingest(ledger, one(1, 50))
+    assert ledger.republish(STUDY, 600.0)
+
+
+def test_a_purge_leaves_what_came_meanwhile(on_file, tmp_path):
+    ingest(on_file, one(1))
+    publish(on_file)
+    beside = Desk(tmp_path / "listen.db")
+    look = beside.all
+
+    def look_and_take_in(*asked):
+        rows = look(*asked)
+        ingest(on_file, one(2))
+        return rows
+
+    beside.all = look_and_take_in
+    assert beside.purge(500.0) == (0, 0)
+    assert listed(on_file) == ["1.2.3.1.1", "1.2.3.1.2"]
+    beside.close()
 
 
 def test_a_backup_is_a_store_of_its_own(on_file, tmp_path):

@@ -98,9 +98,7 @@ class _Attempt:
         for _ in range(TRIES):
             standing = self.find()
             if self.job.withdrawn:
-                if (
-                    standing is None
-                ):  # it was never published there, or others deleted it: as it should be
+                if standing is None:  # never published there, or deleted by others: as it should be
                     return self.delivered(self.ours, "", wrote=False)
                 # what is taken back keeps its subject: it needs no Patient
                 known = self.job.row.delivered > 0

@@ -138,6 +138,12 @@ def test_a_server_that_ignores_the_search_does_not_mislead(stub):
     assert len(stub.ids()) == 2
 
 
+def test_a_study_without_a_uid_asks_the_server_nothing(stub):
+    done = send(stub.base, study(identifier=[]))
+    assert (done.state, done.reason) == ("dead", "delivery-failed")
+    assert stub.requests() == []
+
+
 def test_several_are_a_dead_letter_that_names_them(stub):
     given(stub, PATIENT, patient())
     given(stub, "ImagingStudy/1", study())

@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from converter.cli.listen import listen
+from converter.cli.places import state_folder
 from converter.config import load
 from converter.errors import ConfigurationError
 from converter.listener.status import STATUSES
@@ -175,6 +176,15 @@ def test_what_the_install_page_says_fits_unit_and_container():
     assert "postgres" in extras
     assert "'.[postgres]'" in page
     assert "'/source[postgres]'" in CONTAINERFILE
+
+
+def test_what_the_install_page_has_configured_is_the_state_that_the_unit_keeps(monkeypatch):
+    unit = (DEPLOY / "dcm2fhir-listen.service").read_text(encoding="utf-8")
+    name = re.search(r"^StateDirectory=(.*)$", unit, re.MULTILINE)[1]
+    monkeypatch.setenv("STATE_DIRECTORY", f"/var/lib/{name}")
+    page = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    said = tomllib.loads(re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1])
+    assert said == {"listen": {"state": str(state_folder() / "listen.db")}}
 
 
 def test_the_configuration_of_the_compose_file_is_valid():

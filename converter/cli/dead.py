@@ -138,13 +138,17 @@ def _beside(state: str | None, config_file: str | None, work: Callable[[Outbox],
     """Do something with an outbox beside whoever uses it, and say whose it is."""
     state = configuration(config_file, {"listen.state": state}).config.listen.state
     from converter.cli.delivering import state_file
+    from converter.cli.places import ELSEWHERE
     from converter.store import open_beside, place_of
 
     path = place_of(state or str(state_file("listen.db")))
     if not state and isinstance(path, Path) and not path.is_file():
         path = convert = state_file("convert.db")
         if not convert.is_file():
-            click.echo("no state is kept yet, so nothing was refused", err=True)
+            click.echo(
+                f"no state is kept yet in {path.parent}, so nothing was refused; {ELSEWHERE}",
+                err=True,
+            )
             return 0
     store = open_beside(path)
     try:

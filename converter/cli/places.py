@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["state_folder"]
+__all__ = ["ELSEWHERE", "state_folder"]
+
+ELSEWHERE = "a service keeps its own, such as /var/lib/dcm2fhir/listen.db: name it (--state, or listen.state)"
+"""Said where there is no state that one could expect."""
 
 
 def state_folder() -> Path:

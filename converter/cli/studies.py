@@ -13,7 +13,7 @@ import click
 
 from converter.cli.common import Command, configuration, option, usage, verbosity
 from converter.cli.output import table
-from converter.cli.places import state_folder
+from converter.cli.places import ELSEWHERE, state_folder
 from converter.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
@@ -97,7 +97,10 @@ def list_(state: str | None, config_file: str | None, state_is: str | None, **_:
     """List studies, those that wait for a person first: UID, state, revision, instances, reason, age, delivery."""
     with _opened(state, config_file, fresh=True) as ledger:
         if ledger is None:
-            click.echo("no state is kept yet, so nothing was received", err=True)
+            click.echo(
+                f"no state is kept yet in {state_folder()}, so nothing was received; {ELSEWHERE}",
+                err=True,
+            )
             return
         table(
             ("study", "state", "revision", "published", "instances", "reason", "age", "delivery"),

@@ -326,6 +326,15 @@ def test_a_daemon_of_ours_answers_and_nothing_is_changed(doctor, daemon, tmp_pat
     running.end()
 
 
+def test_a_daemon_with_another_state_than_the_one_that_is_looked_at_is_told(doctor, daemon):
+    running = daemon()
+    _, found = doctor("listen", *beside(running)[2:], "-o", running.out)
+    told = the(found, "port", "warning")
+    assert "answers C-ECHO, and its state is not " in told["found"]
+    assert "--state" in told["fix"]
+    running.end()
+
+
 def test_a_daemon_that_lets_nobody_in_from_here_and_wants_certificates(doctor, daemon, tmp_path):
     authority = certificate("authority")
     ca, _ = written(tmp_path, "ca", authority)

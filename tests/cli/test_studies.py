@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from converter.cli.main import run
 from converter.cli.studies import _label, _meant
+
+
+@pytest.mark.parametrize("command", ["studies", "dead"])
+def test_where_no_state_is_it_is_said_where_one_was_looked_for(
+    command, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert run([command, "list"]) == 0
+    said = capsys.readouterr().err
+    assert f"no state is kept yet in {tmp_path}/dcm2fhir" in said
+    assert "/var/lib/dcm2fhir/listen.db: name it" in said
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ import http.client
 import socket
 import ssl
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from converter.cli.checks.finding import CONFIGURATION, MACHINE, Finding
+from converter.cli.places import ELSEWHERE
 from converter.cli.refusals import PORTS, title_fault
 from converter.errors import PortError
 from converter.listener.files import IMPLEMENTATION
@@ -71,9 +73,23 @@ def _busy(settings: DaemonSettings) -> list[str]:
     return found
 
 
+def _elsewhere(settings: DaemonSettings) -> bool:
+    """Whether no daemon holds this state, as far as this user may see."""
+    try:
+        return isinstance(settings.state, Path) and not any(map(held, locks_of(settings)))
+    except OSError:
+        return False
+
+
 def _taken(settings: DaemonSettings, where: str) -> Finding:
     echo = _echo(settings)
     if echo.ours and echo.answered:
+        if _elsewhere(settings):
+            return Finding(
+                "warning",
+                f"{where}: a dcm2fhir daemon ({echo.name}) answers C-ECHO, and its state is not {settings.state}",
+                ELSEWHERE,
+            )
         return Finding("ok", f"{where}: a dcm2fhir daemon ({echo.name}) answers C-ECHO")
     if _busy(settings):
         return Finding(

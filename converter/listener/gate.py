@@ -23,7 +23,7 @@ from converter.listener.stream import Stream
 from converter.listener.tls import Certificates
 from converter.listener.wire import MAX_ASSOCIATE, Interruption, plausible_request
 
-__all__ = ["Arrival", "Gate", "take_version"]
+__all__ = ["Arrival", "Gate", "take_titles", "take_version"]
 
 MOST_HELD: Final = 32 << 20
 """Bytes of all requests that are not whole yet."""
@@ -46,6 +46,8 @@ class Arrival:
     """What it showed under TLS."""
     version: int = 1
     """Protocol versions that it offers, a bit each."""
+    titled: bool = True
+    """Whether its AE titles are such."""
 
 
 def take_version(stream: Stream) -> int:
@@ -54,6 +56,19 @@ def take_version(stream: Stream) -> int:
     version = int.from_bytes(stream.data[at : at + 2], "big")
     stream.data[at : at + 2] = b"\0\1"
     return version
+
+
+def take_titles(stream: Stream) -> bool:
+    """Whether both AE titles of the request at hand are such; spaces take the place of a NUL and what is behind it.
+
+    Some pad with NUL, as a string ends in C; pynetdicom takes spaces alone, as PS3.8 Table 9-11 has it.
+    """
+    found = []
+    for at in (stream.at + 10, stream.at + 26):
+        title = bytes(stream.data[at : at + 16]).partition(b"\0")[0]
+        stream.data[at : at + 16] = title.ljust(16)
+        found.append(title.strip())
+    return all(title and all(0x20 <= byte < 0x7F for byte in title) for title in found)
 
 
 class Gate:

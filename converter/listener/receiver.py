@@ -19,7 +19,7 @@ from converter.listener.control import ReceiverSettings, State, unflat
 from converter.listener.dataset import DataSet
 from converter.listener.fastpath import Bounds, FastPath
 from converter.listener.files import IMPLEMENTATION, VERSION, Incoming
-from converter.listener.gate import Arrival, Gate, take_version
+from converter.listener.gate import Arrival, Gate, take_titles, take_version
 from converter.listener.hub import Hub, Pending
 from converter.listener.journal import Journal
 from converter.listener.keeping import Keeper
@@ -141,6 +141,7 @@ class Receiver:
     def _admit(self, arrival: Arrival, stream: Stream) -> None:
         connection = Connection(arrival.number, str(arrival.remote[0]))
         arrival.version = take_version(stream)
+        arrival.titled = take_titles(stream)
 
         def requested(event: evt.Event) -> None:
             self._requested(event, arrival, connection)
@@ -212,7 +213,8 @@ class Receiver:
         requested = private.requested(association)
         if not requested or not private.well_formed(association):
             self._count("dropped.malformed-request")
-            self._notes.note("association aborted, malformed-request", connection.address)
+            why = "" if arrival.titled else " (an AE title that is none)"
+            self._notes.note(f"association aborted, malformed-request{why}", connection.address)
             if requested:
                 private.abort(association)
             return

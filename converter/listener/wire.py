@@ -101,9 +101,7 @@ def plausible_request(head: bytes | bytearray) -> bool | None:
         return False
     if len(head) >= 6 and not FIXED <= int.from_bytes(head[2:6], "big") <= MAX_ASSOCIATE:
         return False
-    if len(head) < 6 + FIXED:
-        return None
-    return all(byte >= 0x20 or byte == 0 for byte in head[10:42])
+    return True if len(head) >= 6 + FIXED else None
 
 
 def known_items(request: bytes) -> bytes:

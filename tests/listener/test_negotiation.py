@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from converter.listener.policy import Policy
 from tools.dicom_sender import (
     CT,
     EXPLICIT,
@@ -30,9 +31,18 @@ def item(kind, body):
     return struct.pack(">BBH", kind, 0, len(body)) + body
 
 
-def request(contexts=ONE, *, version=1, application=APPLICATION, user=MAXIMUM, more=b""):
+def request(
+    contexts=ONE,
+    *,
+    version=1,
+    application=APPLICATION,
+    user=MAXIMUM,
+    more=b"",
+    called=b"DCM2FHIR        ",
+    calling=b"ODD             ",
+):
     """An A-ASSOCIATE-RQ; `None` leaves out what it stands for."""
-    body = struct.pack(">HH16s16s32x", version, 0, b"DCM2FHIR".ljust(16), b"ODD".ljust(16))
+    body = struct.pack(">HH16s16s32x", version, 0, called, calling)
     if application is not None:
         body += item(0x10, application)
     for number, abstract, syntaxes in contexts:
@@ -77,6 +87,11 @@ def no_thread_dies(monkeypatch):
         request(user=MAXIMUM + item(0x77, b"x" * 60000) + b"\x77\0\1\0x"),
         request(user=MAXIMUM + item(0x77, b"") * 15000 + b"\x77"),
         request(more=b"\x20\0\xff\xff"),
+        request(calling=b"EVIL\r\nX".ljust(16)),
+        request(called=b"\x1bc".ljust(16)),
+        request(calling=b"M\xfcller".ljust(16)),
+        request(calling=b" " * 16),
+        request(called=bytes(16)),
     ],
 )
 def test_a_request_that_is_malformed_is_aborted_and_leaves_nothing(both, data_set, bad):
@@ -114,6 +129,22 @@ def test_user_information_of_later_editions_is_ignored(both, data_set, user):
         assert sender.store(data, uid).status == 0
         sender.release()
         assert not running.counts().get("dropped.malformed-request")
+
+
+@pytest.mark.parametrize("padded", [b"ODD".ljust(16, b"\0"), b"ODD\0left over\xff\r"])
+def test_titles_that_end_with_a_nul_are_those_before_it(both, data_set, padded):
+    """As a string ends in C: old devices pad so, and leave behind what was there."""
+    data, uid = data_set()
+    called = b"DCM2FHIR".ljust(16, b"\0")
+    with (
+        both(policy=Policy(require_called=True, calling=("ODD",))) as running,
+        Sender(running.port) as sender,
+    ):
+        sender.send(request(called=called, calling=padded))
+        assert sender.answered().accepted == {1: EXPLICIT}
+        assert sender.store(data, uid).status == 0
+        sender.release()
+        assert [one.calling for one in running.kept()] == ["ODD"]
 
 
 def test_an_exception_in_negotiation_ends_with_an_abort(both, monkeypatch):

@@ -153,6 +153,14 @@ def test_a_malformed_request_is_logged(both, lines, context):
     ]
 
 
+def test_a_title_that_is_none_is_told_as_the_reason(both, lines):
+    with both() as running, Sender(running.port) as sender, pytest.raises(Gone):
+        sender.associate(calling="EVIL\r\nX")
+    assert [line for line in lines() if "assoc" in line] == [
+        "association aborted, malformed-request (an AE title that is none): 127.0.0.1"
+    ]
+
+
 def test_an_association_that_breaks_the_protocol_is_logged_and_counted(both, lines):
     with both() as running:
         with Sender(running.port).associate() as sender:

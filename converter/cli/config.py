@@ -58,9 +58,15 @@ def show(config_file: str | None, changed: bool, **_: Any) -> None:
 def check(config_file: str | None, **_: Any) -> None:
     """Read the configuration, the profiles and mappings that it names, and tell all faults; exit 3 if there is one."""
     loaded = configuration(config_file, {})
-    from converter.cli.refusals import listen_faults, mapping_faults, missing_files
+    from converter.cli.refusals import (
+        destination_faults,
+        listen_faults,
+        mapping_faults,
+        missing_files,
+    )
 
-    faults = mapping_faults(loaded) + missing_files(loaded) + listen_faults(loaded)
+    faults = mapping_faults(loaded) + missing_files(loaded) + destination_faults(loaded)
+    faults += listen_faults(loaded)
     if faults:
         raise MappingError(faults)
     where = str(loaded.file) if loaded.file else "no configuration file, defaults only"

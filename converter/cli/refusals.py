@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PORTS",
+    "destination_faults",
     "listen_faults",
     "mapping_faults",
     "missing_files",
@@ -116,6 +117,21 @@ def _together(loaded: Loaded) -> Iterator[tuple[list[Key], str]]:
                 f"a quiet_cap (--quiet-cap) of {held.quiet_cap}"
             ),
         )
+
+
+def destination_faults(loaded: Loaded) -> list[Fault]:
+    """What of ``convert.to`` a run with these destinations refuses."""
+    from converter.delivery.destinations import resolve
+
+    config = loaded.config
+    origin = loaded.origins.get(("convert", "to"), "")
+    found = []
+    for text in config.convert.to:
+        try:
+            resolve([text], config.destinations, allow_http=config.delivery.allow_http)
+        except ConfigurationError as error:
+            found.append(Fault(origin, "convert.to", str(error).removeprefix("--to ")))
+    return list(dict.fromkeys(found))
 
 
 READ = (

@@ -146,6 +146,20 @@ def test_check_tells_files_that_are_not_there(capsys, tmp_path):
     assert err.count("is not there") == 2
 
 
+def test_check_tells_each_destination_that_a_run_refuses(capsys, tmp_path):
+    (tmp_path / "dcm2fhir.toml").write_text(
+        '[convert]\nto = ["http://example.org/fhir", "nosuch", "mian", "main"]\n'
+        '[destinations.main]\nurl = "https://a.example/fhir"\n'
+    )
+    assert run(["config", "check"]) == 3
+    err = capsys.readouterr().err
+    assert err.count("dcm2fhir.toml: convert.to: ") == 3
+    assert "nosuch: no URL, and no [destinations.nosuch]" in err
+    assert "did you mean main?" in err
+    assert "http://example.org would send" in err
+    assert run(["listen", "-o", "out"]) == 3
+
+
 LISTEN = {
     'ae_title = "TOOLONGTITLE1234567"': "listen.ae_title: is no AE title: 19 characters",
     'ae_title = "  "': "listen.ae_title: is blank",

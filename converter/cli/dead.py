@@ -15,6 +15,7 @@ from converter.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from converter.store import StatePlace
     from converter.store.outbox import Letter, Outbox
 
 __all__ = ["dead"]
@@ -93,14 +94,18 @@ def replay(
     **_: Any,
 ) -> int:
     """Queue studies again; they are rendered anew when they are sent."""
+    count = 0
 
     def change(outbox: Outbox) -> int:
+        nonlocal count
         letters = _chosen(outbox, to, study_uids, every=every)
         count = outbox.replay(letters, datetime.now(UTC).timestamp())
-        click.echo(f"queued again: {count}; deliver them with: dcm2fhir send")
         return 0
 
-    return _beside(state, config_file, change)
+    def tell(place: StatePlace) -> None:
+        click.echo(f"queued again: {count}; {_deliverer(place)}")
+
+    return _beside(state, config_file, change, tell)
 
 
 @dead.command(
@@ -134,7 +139,25 @@ def drop(
     return _beside(state, config_file, change)
 
 
-def _beside(state: str | None, config_file: str | None, work: Callable[[Outbox], int]) -> int:
+def _deliverer(place: StatePlace) -> str:
+    """Who delivers what is queued in a state."""
+    from converter.cli.delivering import state_file
+    from converter.store.place import held
+
+    if not isinstance(place, Path):
+        return "a daemon with this state delivers them"
+    if held(place.with_name(place.name + ".lock")):
+        return "the daemon that holds the state delivers them"
+    own = "" if place == state_file("convert.db") else f" --state {place}"
+    return f"deliver them with: dcm2fhir send{own}"
+
+
+def _beside(
+    state: str | None,
+    config_file: str | None,
+    work: Callable[[Outbox], int],
+    after: Callable[[StatePlace], None] = lambda _: None,
+) -> int:
     """Do something with an outbox beside whoever uses it, and say whose it is."""
     state = configuration(config_file, {"listen.state": state}).config.listen.state
     from converter.cli.delivering import state_file
@@ -153,9 +176,11 @@ def _beside(state: str | None, config_file: str | None, work: Callable[[Outbox],
     store = open_beside(path)
     try:
         click.echo(f"state: {path}", err=True)
-        return work(store.outbox)
+        code = work(store.outbox)
     finally:
         store.close()
+    after(path)
+    return code
 
 
 def _chosen(outbox: Outbox, to: str, uids: Sequence[str], *, every: bool) -> list[Letter]:

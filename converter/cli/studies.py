@@ -216,6 +216,11 @@ def _meant(text: str, known: list[tuple[str, str, int]]) -> set[tuple[str, str |
     return {(one, issuer) for one, issuer in split if one in ids}
 
 
+def _rests(row: StudyRow) -> bool:
+    """Whether a study is published wherever it is to be."""
+    return row.state == "published" and row.delivery in {"", "delivered"}
+
+
 @studies.command(
     cls=Command,
     examples="dcm2fhir studies resolve 1.2.3 --patient 123456\ndcm2fhir studies resolve 1.2.3 --patient '123456|HOSPITAL'",
@@ -231,12 +236,18 @@ def _meant(text: str, known: list[tuple[str, str, int]]) -> set[tuple[str, str |
 def resolve(uid: str, state: str | None, config_file: str | None, patient: str, **_: Any) -> None:
     """Say whose study it is. Instances of others are kept and counted, and never published."""
     with opened(state, config_file) as ledger:
-        _one(ledger, uid)
-        meant = _meant(patient.strip(), ledger.patients(uid))
+        row = _one(ledger, uid)
+        known = ledger.patients(uid)
+        meant = _meant(patient.strip(), known)
         if len(meant) > 1:
             raise usage(
                 "that may be two patients of that study, by the bars in it: exclude it, or correct it at its source."
             )
+        if len(known) == 1 and meant and _rests(row):
+            click.echo(
+                "that study is its only patient's and waits for nobody: nothing changed", err=True
+            )
+            return
         if not any(ledger.resolve(uid, *one, time.time()) for one in meant):
             raise usage(
                 "that study has no instance of that patient; see `studies show --patients`."
@@ -352,6 +363,9 @@ def backup(file: Path, state: str | None, config_file: str | None, **_: Any) -> 
     """Copy the state file while the daemon runs; it holds patient data (mode 0600)."""
     if file.exists():
         raise usage(f"{file} is there already: name another file.")
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        why = "this user may not write there" if file.parent.is_dir() else "there is no such folder"
+        raise usage(f"{file.parent}: {why}; name another file.")
     before = os.umask(0o077)
     try:
         with opened(state, config_file) as ledger:

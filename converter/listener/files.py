@@ -8,6 +8,7 @@ of UIDs.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -28,6 +29,7 @@ __all__ = [
     "Arriving",
     "Incoming",
     "Tee",
+    "fault_of",
     "place_of",
     "purge",
     "settle",
@@ -139,6 +141,11 @@ class Incoming:
         return made
 
 
+def fault_of(error: OSError) -> str:
+    """Name of the status to answer where a file cannot be written; a full disk has less than its reserve."""
+    return "disk-reserve" if error.errno == errno.ENOSPC else "file-failed"
+
+
 class Tee:
     """`DataSet` of which each byte goes into a file as well.
 
@@ -164,8 +171,8 @@ class Tee:
         if not self.fault:
             try:
                 self._file.write(data)
-            except OSError:
-                self.fault = "file-failed"
+            except OSError as error:
+                self.fault = fault_of(error)
 
     def whole(self) -> bytes | None:
         """See `DataSet.whole`."""

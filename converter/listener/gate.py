@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from converter.listener.stream import Stream
-from converter.listener.tls import Certificates
+from converter.listener.tls import Certificates, refused_for
 from converter.listener.wire import MAX_ASSOCIATE, Interruption, plausible_request
 
 __all__ = ["Arrival", "Gate", "take_titles", "take_version"]
@@ -46,6 +46,8 @@ class Arrival:
     """What it showed under TLS."""
     version: int = 1
     """Protocol versions that it offers, a bit each."""
+    why: str = ""
+    """More of the reason for which it was dropped, in our words."""
     titled: bool = True
     """Whether its AE titles are such."""
 
@@ -238,7 +240,8 @@ class Gate:
             self._admit(arrival, stream)
         except Interruption:
             self._drop(arrival, "incomplete")
-        except ssl.SSLError:
+        except ssl.SSLError as error:
+            arrival.why = refused_for(error)
             self._drop(arrival, "tls")
         except OSError:
             self._drop(arrival, "too-slow" if time.monotonic() > arrival.deadline else "tls")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from converter.listener.dataset import DataSet, preamble
-from converter.listener.files import Arriving, Incoming, Tee
+from converter.listener.files import Arriving, Incoming, Tee, fault_of
 from converter.listener.origins import LARGEST_HEADER
 from converter.listener.wire import Command
 from converter.reading import header_bytes
@@ -120,8 +120,8 @@ class Keeping:
         if not self._tee.fault:
             try:
                 self._file.finish()
-            except OSError:
-                return "file-failed"
+            except OSError as error:
+                return fault_of(error)
         return self._tee.fault
 
     @property

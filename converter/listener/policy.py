@@ -141,6 +141,10 @@ class Policy(msgspec.Struct, frozen=True):
             return peer.name
         return ""
 
+    def bound(self, calling: str) -> bool:
+        """Whether the configuration says where an AE title comes from, or with which certificate."""
+        return any(calling.strip() in peer.ae_titles for peer in self.peers)
+
     def authoritative(self, name: str) -> bool:
         """Whether the PatientID of a peer is believed over others."""
         return any(peer.authoritative for peer in self.peers if peer.name == name)

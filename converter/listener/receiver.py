@@ -26,6 +26,7 @@ from converter.listener.keeping import Keeper
 from converter.listener.notes import Notes
 from converter.listener.origins import TagSet
 from converter.listener.policy import (
+    CALLING,
     FULL,
     VERIFICATION,
     Rejection,
@@ -136,7 +137,9 @@ class Receiver:
             self._ended.append(arrival.number)
         if reason not in {"probe", "shutting-down"}:  # health checks are ordinary
             level = logging.WARNING if reason == "tls" else logging.INFO
-            self._notes.note(f"connection dropped, {reason}", str(arrival.remote[0]), level=level)
+            why = f" ({arrival.why})" if arrival.why else ""
+            address = str(arrival.remote[0])
+            self._notes.note(f"connection dropped, {reason}{why}", address, level=level)
 
     def _admit(self, arrival: Arrival, stream: Stream) -> None:
         connection = Connection(arrival.number, str(arrival.remote[0]))
@@ -239,9 +242,10 @@ class Receiver:
             rejection = Rejection(2, 1, 1, "internal")
         if rejection is not None:
             self._count(f"rejected.{rejection.reason}")
-            self._notes.note(
-                f"association rejected, {rejection.reason}", connection.address, connection.calling
-            )
+            why = rejection.reason
+            if rejection is CALLING and policy.bound(connection.calling):
+                why += " (with another address or certificate than the configuration binds it to)"
+            self._notes.note(f"association rejected, {why}", connection.address, connection.calling)
             private.reject(association, *rejection[:3])
 
     def _stored(self, event: evt.Event, connection: Connection) -> Dataset:

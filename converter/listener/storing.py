@@ -15,6 +15,7 @@ from typing import Final
 
 from converter.core.header import Unreadable, Wanted
 from converter.listener.dataset import SMALL, DataSet, preamble
+from converter.listener.files import fault_of
 from converter.listener.hub import Pending
 from converter.listener.journal import MAX_RECORD, Journal, JournalError
 from converter.listener.keeping import Keeper, Keeping
@@ -262,8 +263,8 @@ class Storer:
         if self.keeper is not None:
             try:
                 keeping = self.keeper.begin(transfer_syntax, command, connection.calling, data)
-            except OSError:
-                pending.name = "file-failed"
+            except OSError as error:
+                pending.name = fault_of(error)
                 return
             pending.discard = keeping.discard
             data = keeping.data

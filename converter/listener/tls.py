@@ -9,7 +9,7 @@ from pathlib import Path
 
 from converter.errors import ConfigurationError
 
-__all__ = ["Certificates", "server_context"]
+__all__ = ["Certificates", "refused_for", "server_context"]
 
 logger = logging.getLogger("converter.listener")
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -101,6 +101,24 @@ class Certificates:
             )
         elif before and not self.fault:
             logger.warning("TLS: the changed files are in force.")
+
+
+_EXPIRED, _NOT_YET = 10, 9
+_PLAIN = {"HTTP_REQUEST", "WRONG_VERSION_NUMBER", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL"}
+
+
+def refused_for(error: ssl.SSLError) -> str:
+    """Why a handshake failed, in words of ours and names of OpenSSL's: nothing that the peer sent."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in {_EXPIRED, _NOT_YET}:
+            word = "has expired" if error.verify_code == _EXPIRED else "is not valid yet"
+            return f"its certificate {word}"
+        return "no authority of tls_ca vouches for its certificate"
+    if error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return "it shows no certificate"
+    if error.reason in _PLAIN:
+        return "it does not speak TLS"
+    return (error.reason or "").replace("_", " ").lower()
 
 
 def _mark(name: str) -> tuple[int, int]:

@@ -161,6 +161,8 @@ class Work:
                     fault = "the study store cannot be written"
                     if fault != said:
                         logger.error("%s: %s", fault, _why(error))  # noqa: TRY400
+                if said and not fault:
+                    logger.warning("the study store is written again")
                 said = fault
                 self._count(writer)
                 with suppress(

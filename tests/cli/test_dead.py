@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
 import pytest
 
 from converter.cli.main import run
+from converter.store.place import Lock
 from tests.servers.stub import Fault, Stub, outcome
 
 
@@ -65,6 +67,22 @@ def test_replay_after_the_fix_delivers(refused, capsys):
     assert run(["dead", "replay", "--all"]) == 0
     assert run(["send", "-q"]) == 0
     assert len(refused.ids()) == 2
+
+
+def test_replay_says_who_delivers(refused, tmp_path, capsys):
+    def said(*given):
+        capsys.readouterr()
+        assert run(["dead", "replay", "1.2.3.0", *given]) == 0
+        return capsys.readouterr().out
+
+    assert said().endswith("deliver them with: dcm2fhir send\n")
+    (tmp_path / "home" / "dcm2fhir" / "convert.db").rename(tmp_path / "mine.db")
+    assert run(["send", "-q", "--state", "mine.db"]) == 1
+    assert said("--state", "mine.db").endswith("dcm2fhir send --state mine.db\n")
+    assert run(["send", "-q", "--state", "mine.db"]) == 1
+    with closing(Lock(tmp_path / "mine.db.lock")) as lock:
+        assert lock.take()
+        assert "the daemon that holds the state delivers them" in said("--state", "mine.db")
 
 
 def test_drop_gives_up(refused, capsys):

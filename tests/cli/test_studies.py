@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from converter.cli.main import run
 from converter.cli.studies import _label, _meant
+from converter.listener.desk import Desk
+from converter.listener.record import Received
 
 
 @pytest.mark.parametrize("command", ["studies", "dead"])
@@ -42,6 +46,35 @@ def test_a_patient_may_be_named_without_an_issuer_and_with_its_universal_one():
     assert _meant("A", known) == {("A", None)}
     assert _meant("A | 1.2.3", known) == {("A", "1.2.3")}
     assert _meant("C", known) == set()
+
+
+@pytest.fixture
+def state(tmp_path):
+    """A state with one study of one patient, which is published."""
+    header = {0x00100020: b"P1"}
+    with closing(Desk(tmp_path / "listen.db")) as ledger:
+        one = Received(1, 1, "CT1", "1.2.3", "1.2.3.1", "1.2.3.1.1", [], header)
+        ledger.ingest([(1, one)], 100.0)
+        for uid, revision in ledger.settle(["1.2.3"]).items():
+            ledger.published(uid, revision, "published", "", "id", [])
+    return tmp_path / "listen.db"
+
+
+def test_what_changes_nothing_says_so_and_is_no_revision(state, capsys):
+    at = ["--state", str(state)]
+    assert run(["studies", "resolve", "1.2.3", "--patient", "P1", *at]) == 0
+    assert "waits for nobody: nothing changed" in capsys.readouterr().err
+    assert run(["studies", "include", "1.2.3", *at]) == 0
+    assert "it was not excluded: nothing changed" in capsys.readouterr().err
+    assert run(["studies", "resolve", "1.2.3", "--patient", "P2", *at]) == 2
+    with closing(Desk(state)) as ledger:
+        assert ledger.study("1.2.3").revision == 1
+
+
+def test_a_backup_into_a_folder_that_is_not_there_blames_that_folder(state, tmp_path, capsys):
+    target = tmp_path / "gone" / "copy.db"
+    assert run(["studies", "backup", str(target), "--state", str(state)]) == 2
+    assert f"{target.parent}: there is no such folder" in capsys.readouterr().err
 
 
 def test_two_that_are_shown_alike_are_not_told_apart_by_chance():

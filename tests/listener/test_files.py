@@ -149,7 +149,7 @@ def test_when_the_file_fails_the_answer_is_a700_and_nothing_is_left(
             return getattr(os, name)
 
         def fail(self, *_):
-            raise OSError(28, "No space left on device")
+            raise OSError(5, "Input/output error")
 
     with keeping() as running, Sender(running.port).associate() as sender:
         monkeypatch.setattr(files, "os", Broken())

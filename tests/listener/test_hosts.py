@@ -198,6 +198,7 @@ def test_a_database_that_is_away_never_stops_receiving(start, instance):
             running.until(lambda: complete(stub, everything), 90)
             for daemon in (running, other):
                 daemon.until(lambda daemon=daemon: daemon.get("/readyz")[0] == 200, 60)
+                assert daemon.text().count("the study store is written again") == 1
                 daemon.end()
             each_revision_once(stub)
     finally:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import socket
+import ssl
 import warnings
 
 import pytest
 
 from converter.listener import notes
 from converter.listener.notes import Notes, log_name, quiet_warnings
-from converter.listener.policy import Policy
+from converter.listener.policy import Peer, Policy
+from converter.listener.tls import Certificates
+from tests.servers.certificates import certificate, written
 from tools.dicom_sender import (
     CT,
     EXPLICIT,
@@ -108,6 +112,51 @@ def test_rejections_are_logged(both, lines):
     ]
 
 
+def test_a_title_from_another_place_than_it_is_bound_to_is_told_as_such(both, lines):
+    policy = Policy(peers=(Peer("ct", ("CT1",), addresses=("10.0.0.0/8",)),))
+    with both(policy=policy) as running:
+        for calling in ("CT1", "STRANGER"):
+            with Sender(running.port) as sender, pytest.raises(Rejected):
+                sender.associate(calling=calling)
+    bound = "with another address or certificate than the configuration binds it to"
+    assert [line for line in lines() if "rejected" in line] == [
+        f"association rejected, calling-aet ({bound}): 127.0.0.1, AE title 'CT1'",
+        "association rejected, calling-aet: 127.0.0.1, AE title 'STRANGER'",
+    ]
+
+
+def test_why_tls_refuses_a_peer_is_told(listening, lines, tmp_path):
+    ours, theirs = certificate("ours"), certificate("theirs")
+    ca, _ = written(tmp_path, "ca", ours)
+    shown = {
+        "no authority of tls_ca vouches for its certificate": certificate("x", theirs),
+        "its certificate has expired": certificate("x", ours, days=(-2, -1)),
+        "its certificate is not valid yet": certificate("x", ours, days=(1, 2)),
+        "it shows no certificate": None,
+    }
+    tls = Certificates(*written(tmp_path, "server", certificate("server", ours)), ca)
+    with listening(tls=tls) as running:
+        for name, made in shown.items():
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(ca)
+            if made is not None:
+                context.load_cert_chain(*written(tmp_path, "client", made))
+            with (
+                socket.create_connection(("127.0.0.1", running.port)) as sock,
+                pytest.raises(ssl.SSLError),
+                context.wrap_socket(sock, server_hostname="127.0.0.1") as secured,
+            ):
+                secured.recv(1)
+            running.until(
+                lambda name=name: f"connection dropped, tls ({name}): 127.0.0.1" in lines()
+            )
+        with Sender(running.port) as sender, pytest.raises(Gone):
+            sender.associate()
+        running.until(
+            lambda: "connection dropped, tls (it does not speak TLS): 127.0.0.1" in lines()
+        )
+
+
 def test_refused_objects_are_logged_with_their_sender(both, data_set, lines):
     data, uid = data_set()
     with both() as running, Sender(running.port).associate() as sender:
@@ -124,13 +173,16 @@ def test_refused_objects_are_logged_with_their_sender(both, data_set, lines):
     ]
 
 
-def test_a_disk_of_whole_objects_that_is_full_is_logged(
-    both, data_set, lines, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("code", "name"), [(errno.ENOSPC, "disk-reserve"), (errno.EIO, "file-failed")]
+)
+def test_a_disk_of_whole_objects_that_is_full_or_fails_is_logged_as_such(
+    both, data_set, lines, tmp_path, monkeypatch, code, name
 ):
     data, uid = data_set()
 
     def full(*_arguments):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(code, os.strerror(code))
 
     (tmp_path / "files").mkdir()
     with (
@@ -141,7 +193,7 @@ def test_a_disk_of_whole_objects_that_is_full_is_logged(
         assert sender.store(data, uid).status == 0xA700
         monkeypatch.undo()
         sender.release()
-    assert any(line.startswith("object refused with 0xA700, file-failed: 127") for line in lines())
+    assert any(line.startswith(f"object refused with 0xA700, {name}: 127") for line in lines())
 
 
 @pytest.mark.parametrize("context", [(1, CT, ()), (2, CT, (EXPLICIT,))])

@@ -130,3 +130,23 @@ def test_a_note_after_a_purge_takes_back_what_it_names_and_no_more(purged, send,
     purged.until(lambda: there(purged, stub) == [[[]], [[]]])
     purged.until(lambda: state(purged)[:2] == ("excluded", "rejected"))
     purged.end()
+
+
+def test_a_study_with_a_note_that_is_purged_stays_published_and_rejects_what_comes_again(
+    purged, send, tmp_path, stub
+):
+    kept = [ALL[0], ALL[2]]
+    send(purged, note(tmp_path / "note", 2))
+    purged.until(lambda: there(purged, stub) == [[kept], [kept]])
+    send(purged, tmp_path / "a")
+    purged.until(lambda: delivered(purged) and "headers purged\t0" in purged.studies("show", UID))
+    purged.until(lambda: delivered(purged))
+    assert "purged: 1 studies, 3 instances" in purged.studies("purge", "--older-than", "0s")
+    purged.studies("republish", UID, code=2)
+    assert "not published again: 1" in purged.studies("republish", "--all")
+    assert delivered(purged)
+    send(purged, tmp_path / "a")
+    purged.until(lambda: "headers purged\t0" in purged.studies("show", UID))
+    purged.until(lambda: delivered(purged))
+    assert there(purged, stub) == [[kept], [kept]]
+    purged.end()

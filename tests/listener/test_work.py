@@ -58,7 +58,8 @@ def test_a_full_disk_is_said_to_a_daemon_in_words_that_fit_it(tmp_path):
 def test_a_publisher_that_cannot_go_on_says_it_once_and_once_when_it_can(
     tmp_path, caplog, monkeypatch
 ):
-    publisher = Publisher(tmp_path / "listen.db", SimpleNamespace(wanted={}))
+    request = SimpleNamespace(wanted={}, parts=SimpleNamespace(unite=None))
+    publisher = Publisher(tmp_path / "listen.db", request)
     looks = iter([StoreError("away"), StoreError("away"), None, None])
 
     def take(_due):

@@ -136,14 +136,19 @@ class Files:
         relative = relative_path(resource_type, str(resource.get("id", "")))
         path = f"{self._root}/{relative}"
         data = encode(resource, pretty=self.pretty)
+        absent = relative == self._absent or self._is_new(resource_type)
+        temporary = f"{self._root}/{resource_type}/{self._temporary}"
         try:
             if resource_type not in self._folders:
                 make_private_folder(self.folder / resource_type)
                 self._folders.add(resource_type)
-            absent = relative == self._absent or self._is_new(resource_type)
             if absent or not _holds(path, data):
-                temporary = f"{self._root}/{resource_type}/{self._temporary}"
-                replace_file(path, temporary, data, durable=self.durable)
+                try:
+                    replace_file(path, temporary, data, durable=self.durable)
+                except FileNotFoundError:
+                    # somebody took the folder away since it was made
+                    make_private_folder(self.folder / resource_type)
+                    replace_file(path, temporary, data, durable=self.durable)
         except OSError as error:
             uid = study_uid(resource) if resource_type == "ImagingStudy" else ""
             raise refusal(error, self.folder, uid) from error

@@ -19,6 +19,7 @@ DATA = ("charset_files", "palettes", "test_files")
 SKIPPED = {
     "dicomdir": 8,
     "duplicate": 31,
+    "duplicate-differs": 1,
     "no-study-uid": 11,
     "not-an-instance": 8,
     "not-dicom": 11,
@@ -92,7 +93,8 @@ def test_one_file_at_a_time_gives_the_same_verdicts(converted):
     from converter.reading import read_file
 
     _, report, _ = converted
-    together = Counter(s["reason"] for s in report["skipped"] if s["reason"] != "duplicate")
+    reasons = [one["reason"] for one in report["skipped"]]
+    together = Counter(one for one in reasons if not one.startswith("duplicate"))
     wanted = load(["uk-core", "ips"]).wanted
     alone: Counter[str] = Counter()
     for root in DATA:

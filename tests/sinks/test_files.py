@@ -117,6 +117,16 @@ def test_what_stood_when_the_folder_was_opened_is_found_by_workers_as_well(out, 
     again.close()
 
 
+def test_a_folder_that_is_taken_away_meanwhile_is_made_again(out):
+    sink = FileSink(out)
+    sink.write(STUDY)
+    (out / NAME).unlink()
+    (out / NAME).parent.rmdir()
+    sink.write(STUDY)
+    assert json.loads((out / NAME).read_bytes()) == STUDY
+    sink.close()
+
+
 def test_foreign_files_in_the_folder_stay(out):
     (out / "ImagingStudy").mkdir(parents=True)
     (out / "notes.txt").write_text("mine")

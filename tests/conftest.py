@@ -11,6 +11,8 @@ import pytest
 from converter.cli.logs import SILENT
 from tests.servers.postgres import server
 
+SHOW_WARNING = warnings.showwarning
+
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch, tmp_path_factory):
@@ -21,17 +23,16 @@ def _no_settings_of_this_machine(monkeypatch, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_before(monkeypatch):
-    """A command that ran within a test has set up logging for its process, and the next test looks at what is logged."""
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    kept = {}
-    for logger in map(logging.getLogger, ("converter", *SILENT)):
-        kept[logger] = (logger.handlers[:], logger.propagate, logger.level)
-    yield
-    for logger, (handlers, propagate, level) in kept.items():
-        logger.handlers[:] = handlers
-        logger.propagate = propagate
-        logger.setLevel(level)
+def _logging_from_anew(monkeypatch):
+    """Commands and libraries set up logging for their process; each test begins as a process does."""
+    monkeypatch.setattr(warnings, "showwarning", SHOW_WARNING)
+    logging.disable(logging.NOTSET)
+    logging.getLogger().setLevel(logging.WARNING)
+    ours = [name for name in logging.root.manager.loggerDict if name.startswith("converter.")]
+    for logger in map(logging.getLogger, ("converter", *ours, *SILENT)):
+        logger.handlers[:] = []
+        logger.propagate, logger.disabled = True, False
+        logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +95,15 @@ class Bench:
             rows[name] = {reader: round(cost / costs["floor"], 1) for reader, cost in costs.items()}
             print(name, rows[name])
 
-    def _batch(self, name: str, peers: dict[str, str], rounds: int) -> dict[str, Any]:
+    def _batch(
+        self, name: str, peers: dict[str, str], rounds: int, once: Collection[str] = ()
+    ) -> dict[str, Any]:
         files = warm(make(CORPORA[name], self.folder))
         programs = {"ours": self.convert(files, 1), "ours, all cores": self.convert(files, cores())}
         for peer, script in peers.items():
             if python := sys.executable if peer == "least" else self.peer(peer):
                 programs[peer] = self.program(python, script, files)
-        found = interleaved(programs, rounds)
+        found = interleaved(programs, rounds, once)
         ours = {what: median(found["ours"], what) for what in ("cpu", "wall")}
         every = median(found["ours, all cores"], "wall")
         rows = {
@@ -128,7 +130,9 @@ class Bench:
             fast = {"pydcm": "batch_pydcm.py"}
             if memory() > 12 << 30:
                 fast = {"pydicom": "batch_pydicom.py", **fast}
-            rows["100,000 files"] = self._batch("small-100k", fast, 1)
+            rows["100,000 files"] = self._batch(
+                "small-100k", fast, self.options.rounds, once=("pydicom",)
+            )
 
     def single(self) -> None:
         name = "fresh" if self.options.quick else "single"

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,13 +85,15 @@ def run(command: Sequence[str], *, watch: bool = False, root: Path | None = None
     return Usage(usage.ru_utime + usage.ru_stime, wall, peak, output.decode())
 
 
-def interleaved(programs: Mapping[str, Callable[[], Usage]], rounds: int) -> dict[str, list[Usage]]:
-    """Let programs take turns; one that fails is left out, with words."""
+def interleaved(
+    programs: Mapping[str, Callable[[], Usage]], rounds: int, once: Collection[str] = ()
+) -> dict[str, list[Usage]]:
+    """Let programs take turns; one that fails is left out, with words. ``once``: those that take one turn only."""
     found: dict[str, list[Usage]] = {name: [] for name in programs}
     failed: set[str] = set()
     for _ in range(rounds):
         for name, program in programs.items():
-            if name in failed:
+            if name in failed or (name in once and found[name]):
                 continue
             try:
                 found[name].append(program())

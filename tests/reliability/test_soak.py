@@ -70,7 +70,9 @@ class Senders:
 
 
 def slope(points):
-    """Of the line through (x, y) that fits best."""
+    """Of the line through (x, y) that fits best; 0 where a short run was over before anything came between two of them."""
+    if len({x for x, _ in points}) < 2:
+        return 0.0
     return statistics.linear_regression(*zip(*points, strict=True)).slope
 
 

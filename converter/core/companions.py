@@ -41,7 +41,9 @@ def person_of(patient: dict[str, Any]) -> Person:
     """Who a Patient is, for comparison: by the first name that has a family name."""
     names = patient.get("name", [])
     name = next((one for one in names if one.get("family")), names[0] if names else {})
-    family, given = folded(name.get("family") or "", next(iter(name.get("given") or []), ""))
+    # one that only has an extension is null in the JSON of a server
+    given = next(filter(None, name.get("given") or []), "")
+    family, given = folded(name.get("family") or "", given)
     return Person(str(patient.get("birthDate", "")), family, given)
 
 

@@ -104,6 +104,8 @@ def test_given_names_tell_people_of_one_family_apart():
     assert reduced(one, patient(**eve, birthDate="1970-01-01")).mismatch
     assert not reduced(one, patient(**eve, birthDate="1960-01-01")).mismatch
     assert not reduced(one, named("Adams", birthDate="1970-01-01")).mismatch
+    null = patient(name=[{"family": "Adams", "given": [None, "Eve"]}], birthDate="1970-01-01")
+    assert reduced(one, null).mismatch
 
 
 def test_a_study_that_knows_neither_contradicts_nobody():

@@ -170,9 +170,8 @@ class Bench:
                 "pydicom": self.program(self.peer("pydicom"), "batch_pydicom.py", files),
             }
             if name == "small-100k":
-                del programs[
-                    "pydicom"
-                ]  # the table of batches has it, and it is not the disk that it waits for
+                # the table of batches has it, and it is not the disk that it waits for
+                del programs["pydicom"]
             cold = {key: evicted(files, program) for key, program in programs.items()}
             found = interleaved(cold, self.options.rounds)
             turn = median(found["in turn"], "wall")

@@ -15,6 +15,15 @@ import pipeline_standins as standins
 
 from converter.pipeline import Parts, Request, run
 from converter.sinks import FileSink
+from converter.store import place_of
+
+
+@pytest.fixture(params=["file", "server"])
+def state(request, tmp_path):
+    """Where a state is kept: a file, or a schema of a PostgreSQL server."""
+    if request.param == "file":
+        return tmp_path / "state.db"
+    return place_of(request.getfixturevalue("postgres").url())
 
 
 @pytest.fixture

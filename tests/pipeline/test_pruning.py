@@ -13,7 +13,6 @@ import pytest
 from converter.core.header import Unreadable
 from converter.pipeline.reading import NOTHING
 from converter.sources import Filters
-from converter.store import place_of
 
 STUDIES = {"ImagingStudy/s-1.2.0.json", "ImagingStudy/s-1.2.1.json"}
 
@@ -27,13 +26,6 @@ def folder(tmp_path, make_dicom):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(make_dicom(f"1.2.{index % 2}", sop=f"1.9.{index}", patient="A"))
     return root
-
-
-@pytest.fixture(params=["file", "server"])
-def state(request, tmp_path):
-    if request.param == "file":
-        return tmp_path / "state.db"
-    return place_of(request.getfixturevalue("postgres").url())
 
 
 @pytest.fixture

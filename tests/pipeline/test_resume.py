@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from converter.store import place_of
-
 HERE = Path(__file__).parent
 
 
@@ -26,13 +24,6 @@ def folder(tmp_path, make_dicom):
         (root / f"{index:02}").write_bytes(make_dicom(study, sop=f"1.9.{index}", patient="A"))
     (root / "broken").write_bytes(make_dicom()[:200])
     return root
-
-
-@pytest.fixture(params=["file", "server"])
-def state(request, tmp_path):
-    if request.param == "file":
-        return tmp_path / "state.db"
-    return place_of(request.getfixturevalue("postgres").url())
 
 
 @pytest.fixture

@@ -360,9 +360,9 @@ def test_zeros_in_the_place_of_pixels_are_a_cut_file() -> None:
     ],
 )
 def test_zeros_cost_no_time(data: bytes, syntax: bytes) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     read_bytes(with_meta(data, syntax) + bytes(64 << 20), WANTED)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(
@@ -495,10 +495,10 @@ def test_nesting_never_breaks_the_reader(depth: int, tag: int, defined: bool) ->
     for _ in range(80):
         recursive = {tag: recursive}
     for wanted in (WANTED, recursive):
-        began = time.perf_counter()
+        began = time.process_time()
         at = 50 if tag < 0x00200000 else len(UIDS)
         result = read_bytes(with_meta(UIDS[:at] + nest + UIDS[at:]), wanted)
-        assert time.perf_counter() - began < 1
+        assert time.process_time() - began < 1
         passed_over = wanted is WANTED and defined
         if depth <= 64 or passed_over:
             assert isinstance(result, Read), result

@@ -282,17 +282,18 @@ def _opener(
 
 
 def _compressed(path: str, kind: str) -> Iterator[Member | tuple[str, Unreadable]]:
-    with _open(path) as file, _inflating(file, kind) as opened:
-        start = opened.read(512)
-        if _is_tar(start):
-            limit = ARCHIVE_LIMIT + ARCHIVE_RATIO * file.seek(0, os.SEEK_END)
+    with _open(path) as file:
+        limit = ARCHIVE_LIMIT + ARCHIVE_RATIO * file.seek(0, os.SEEK_END)
+        file.seek(0)  # before anything inflates: what does would read on from wherever this stands
+        with _inflating(file, kind) as opened:
+            tar = _is_tar(opened.read(512))
             opened.seek(0)
-            yield from _tar(_Limited(opened, limit))
-            return
-        # One compressed file: an archive of one member, with the name that is left.
-        opened.seek(0)
-        name = os.path.splitext(os.path.basename(printable(path)))[0]
-        yield Member(name, -1, lambda: BoundedStream(opened))
+            if tar:
+                yield from _tar(_Limited(opened, limit))
+                return
+            # One compressed file: an archive of one member, with the name that is left.
+            name = os.path.splitext(os.path.basename(printable(path)))[0]
+            yield Member(name, -1, lambda: BoundedStream(opened))
 
 
 def _inflating(file: BinaryIO, kind: str) -> BinaryIO:

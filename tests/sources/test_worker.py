@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import random
 import struct
 import tarfile
 import zipfile
@@ -64,6 +65,16 @@ def test_an_archive_is_read_without_unpacking_it(tmp_path, gather, members, kind
     assert gathered.sources == [f"{name}!/p/1.dcm", f"{name}!/p/2"]
     assert gathered.skipped == [(f"{name}!/notes.txt", "not-dicom", gathered.skipped[0][2])]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_an_archive_larger_than_any_buffer_is_read_to_its_end(tmp_path, gather, make_dicom, kind):
+    noise = {f"noise{index}": random.Random(index).randbytes(200_000) for index in range(3)}
+    members = {**noise, "1.dcm": make_dicom(), **{f"{name}b": noise[name] for name in noise}}
+    (tmp_path / "a").write_bytes(WRITERS[kind]({**members, "2.dcm": make_dicom(sop="1.2.9")}))
+    gathered = gather(tmp_path)
+    assert gathered.sources == ["a!/1.dcm", "a!/2.dcm"]
+    assert set(gathered.reasons.values()) == {"not-dicom"}
 
 
 @pytest.mark.parametrize("squeeze", [gzip.compress, bz2.compress, lzma.compress])

@@ -39,7 +39,7 @@ Action = Literal[
     "renew",  # the token is refused: one new one
     "circuit",  # nothing would work now: keep everything, probe now and then
     "server-ids",  # the server gives ids itself
-    "patient-missing",  # send the Patient first
+    "missing",  # send first what it refers to
     "too-large",
     "refused",  # this one, for good: dead letter
 ]
@@ -98,6 +98,11 @@ class Answer:
                 ]
         return " ".join(words).lower()
 
+    @property
+    def of_companion(self) -> bool:
+        """Whether it misses a resource that a study names beside its Patient."""
+        return bool(_COMPANION.search(self.text))
+
 
 _CLIENT_IDS = re.compile(
     r"client[- ](assigned|supplied|defined|provided|specified|generated)"
@@ -111,6 +116,10 @@ _MISSING = re.compile(
     r"|(not found|not exist|unknown|missing|unresolv|invalid|non-existent|no such|could not (find|resolve))[^.]{0,80}patient"
     r"|referenc\w*[^.]{0,60}(not found|not exist|does ?n.t exist|unresolv|could not)"
     r"|referential integrity|reference_not_found"
+)
+_COMPANION = re.compile(
+    r"\b(encounter|servicerequest|practitioner|location|organization|device|endpoint)/[a-z0-9\-.]+"
+    r"[^.]{0,80}(not found|not exist|unknown|does ?n.t exist|missing|unresolv|could not be (found|resolved))"
 )
 _SEVERAL = re.compile(
     r"multiple|several|more than one|ambiguous|not selective|[2-9] (matches|resources)"
@@ -175,10 +184,10 @@ TABLE: tuple[Rule, ...] = (
         lambda a, asked: (
             asked in {"put", "update", "create"}
             and a.status in {400, 422}
-            and bool(_MISSING.search(a.text))
+            and (bool(_MISSING.search(a.text)) or a.of_companion)
         ),
-        "patient-missing",
-        "a reference to a Patient that is not there",
+        "missing",
+        "a reference to a resource that is not there",
     ),
     Rule(lambda a, _: 400 <= a.status < 500 and a.outcome, "refused", "refused, with a reason"),
     Rule(lambda _, __: True, "circuit", "an answer that is no FHIR"),

@@ -7,7 +7,6 @@ system says so: never by a bare number, a name, or one hit among several.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -18,42 +17,23 @@ from converter.core.bundle import key, references, relink
 from converter.core.companions import reduce
 from converter.core.issues import Issue
 from converter.core.subject import carries_identifier
-from converter.delivery.answers import Answer
+from converter.delivery.answers import Action, Answer
 from converter.delivery.scoped import OWN_SYSTEM, OwnPatient
+from converter.delivery.shared import Shared
 from converter.delivery.talk import Talk, created_id, strip_base, token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Companions", "Shared"]
+__all__ = ["Companions"]
 
 Json = dict[str, Any]
 
 TRIES = 5
 
 
-class Shared:
-    """What threads know together of companions at one server, so that each is made by one of them."""
-
-    MOST = 5000
-
-    def __init__(self) -> None:
-        self._references: dict[str, str] = {}
-        self._locks = [threading.Lock() for _ in range(64)]
-
-    def lock(self, of: str) -> threading.Lock:
-        """Lock of a companion."""
-        return self._locks[hash(of) % len(self._locks)]
-
-    def get(self, of: str) -> str:
-        """Reference there; empty where nobody knows."""
-        return self._references.get(of, "")
-
-    def put(self, of: str, reference: str) -> None:
-        """Note one; an empty reference forgets it."""
-        if len(self._references) >= self.MOST:
-            self._references.clear()  # the outbox remembers
-        self._references[of] = reference
+class _AnewError(Exception):
+    """A companion refers to one that is remembered and does not stand there any more."""
 
 
 class Companions:
@@ -104,6 +84,7 @@ class Companions:
         self.patients: dict[str, Json | None] = {}
         """Patients that were read, by reference."""
         self.own = OwnPatient(talk, replaces, finish)
+        self._anew = False
 
     def forget(self) -> None:
         """Believe nothing that is remembered: the server says that something is missing."""
@@ -115,6 +96,14 @@ class Companions:
 
     def prepare(self, study: Json) -> Json:
         """Make everything that the study refers to; give the study with references as they are there."""
+        try:
+            return self._prepare(study)
+        except _AnewError:
+            self._anew = True
+            self.forget()
+            return self._prepare(study)
+
+    def _prepare(self, study: Json) -> Json:
         self.own.of_study(study)
         study = self._link_patient(study)
         if self.link_orders:
@@ -236,8 +225,10 @@ class Companions:
                 "put",
                 body=orjson.dumps(self.finish(body, None, ())),
                 headers={"Prefer": "return=minimal"},
-                allowed=frozenset({"reread", "server-ids"}),
+                allowed=frozenset({"reread", "server-ids", *self._once()}),
             )
+            if action == "missing":
+                raise _AnewError
             if action == "done":
                 if kind == "Patient":
                     self.patients[f"{kind}/{id_}"] = body
@@ -245,6 +236,9 @@ class Companions:
             if action == "server-ids":
                 self.server_ids = True
         self.talk.end("again", Answer(409), f"PUT {kind}")
+
+    def _once(self) -> tuple[Action, ...]:
+        return () if self._anew else ("missing",)
 
     def _create(self, kind: str, body: Json) -> str:
         """Create it where a search by its identifier finds none; empty where another writer is at it."""
@@ -257,8 +251,10 @@ class Companions:
             "create",
             body=orjson.dumps(self.finish(body, None, ())),
             headers={"If-None-Exist": search},
-            allowed=frozenset({"reread", "several"}),
+            allowed=frozenset({"reread", "several", *self._once()}),
         )
+        if action == "missing":
+            raise _AnewError
         if action == "reread":
             return ""
         if action == "several":

@@ -16,9 +16,10 @@ import orjson
 from converter.core.issues import Issue
 from converter.core.merge import SHARED, Mismatch, study_uid, unite
 from converter.delivery.answers import Answer
-from converter.delivery.companions import Companions, Shared
+from converter.delivery.companions import Companions
 from converter.delivery.job import KIND, Job, uid_tokens
 from converter.delivery.redact import Refusal
+from converter.delivery.shared import Shared
 from converter.delivery.talk import (
     Client,
     Delivery,
@@ -124,8 +125,8 @@ class _Attempt:
                 self.ours = self.companions.prepare(self.job.resource)
         hits = self.search()
         if len(hits) > 1:
-            answer = Answer(200, empty=False)
-            self.talk.end("several", answer, f"GET {KIND}", tuple(f"{KIND}/{id_}" for id_ in hits))
+            names = tuple(f"{KIND}/{id_}" for id_ in hits)
+            self.talk.end("several", Answer(200, empty=False), f"GET {KIND}", names)
         if hits:
             # read once more: a search may lag behind, and has no ETag of its own
             standing = self.standing(hits[0])
@@ -173,7 +174,7 @@ class _Attempt:
             "put",
             body=body,
             headers={"Prefer": "return=minimal"},
-            allowed=frozenset({"reread", "server-ids", "too-large", "patient-missing"}),
+            allowed=frozenset({"reread", "server-ids", "too-large", "missing"}),
         )
         self.uncertain = False
         if action == "server-ids":
@@ -181,8 +182,8 @@ class _Attempt:
             return None
         if action == "too-large":
             return self.too_large(None)
-        if action == "patient-missing":
-            return self.patient_missing(answer)
+        if action == "missing":
+            return self.reference_missing(answer)
         if action == "reread":
             return None
         self.id = id_
@@ -210,15 +211,14 @@ class _Attempt:
             "create",
             body=_without_id(body),
             headers={"If-None-Exist": f"identifier={search}", "Prefer": "return=minimal"},
-            allowed=frozenset({"reread", "several", "too-large", "patient-missing"}),
+            allowed=frozenset({"reread", "several", "too-large", "missing"}),
         )
         if action == "too-large":
             return self.too_large(None)
-        if action == "patient-missing":
-            return self.patient_missing(answer)
+        if action == "missing":
+            return self.reference_missing(answer)
         if action == "several":
-            names = tuple(f"{KIND}/{id_}" for id_ in self.search())
-            self.talk.end("several", answer, f"POST {KIND}", names)
+            self.talk.end("several", answer, f"POST {KIND}", tuple(f"{KIND}/{id_}" for id_ in self.search()))  # fmt: skip
         if action == "reread":
             return None
         self.id = created_id(answer, KIND)
@@ -271,12 +271,12 @@ class _Attempt:
                 "Prefer": "return=minimal",
                 **({"If-Match": standing.etag} if standing.etag else {}),
             },
-            allowed=frozenset({"reread", "too-large", "patient-missing", "gone"}),
+            allowed=frozenset({"reread", "too-large", "missing", "gone"}),
         )
         if action == "too-large":
             return self.too_large(standing)
-        if action == "patient-missing":
-            return self.patient_missing(answer)
+        if action == "missing":
+            return self.reference_missing(answer)
         if action in {"reread", "gone"}:
             return None
         return self.delivered(merged, etag(answer))
@@ -324,9 +324,10 @@ class _Attempt:
         self.findings.append(Issue("warning", "instances-not-listed", INSTANCES))
         return None
 
-    def patient_missing(self, answer: Answer) -> Delivery | None:
+    def reference_missing(self, answer: Answer) -> Delivery | None:
         if self.missing:
-            self.talk.dead("patient-missing", answer, f"PUT {KIND}")
+            what = "refused" if answer.of_companion else "patient-missing"
+            self.talk.dead(what, answer, f"PUT {KIND}")
         self.missing = True
         self.companions.forget()
         self.ours = self.companions.prepare(self.job.resource)

@@ -20,7 +20,7 @@ REASONS: dict[Action, str] = {
     "several": "several-matches",
     "too-large": "too-large-for-server",
     "gone": "deleted-on-server",
-    "patient-missing": "patient-missing",
+    "missing": "refused",
     "server-ids": "refused",
     "absent": "refused",
 }
@@ -111,8 +111,6 @@ class Talk:
             method, path, asked, params=params, form=form, body=body, headers=headers
         )
         action = decide(answer, asked)
-        if action == "patient-missing" and not path.startswith("ImagingStudy"):
-            action = "refused"  # what is refused here is no study for want of its Patient
         if action != "done" and action not in allowed:
             self.end(action, answer, f"{method} {path.partition('/')[0].partition('?')[0]}")
         return answer, action

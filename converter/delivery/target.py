@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from converter.delivery.companions import Shared
 from converter.delivery.job import Policy
+from converter.delivery.shared import Shared
 from converter.delivery.talk import Client, Delivery
 from converter.store.outbox import Outbox, Outlet
 

@@ -74,9 +74,11 @@ ROWS = [
     (answer(422, outcome("The id may not be supplied on create")), "put", "server-ids"),
     (answer(405, outcome()), "update", "circuit"),
     # references
-    (answer(400, outcome(MISSING)), "put", "patient-missing"),
-    (answer(422, outcome("Invalid reference: Patient/1 does not exist")), "update", "patient-missing"),
-    (answer(400, outcome("reference_not_found")), "create", "patient-missing"),
+    (answer(400, outcome(MISSING)), "put", "missing"),
+    (answer(422, outcome("Invalid reference: Patient/1 does not exist")), "update", "missing"),
+    (answer(400, outcome("reference_not_found")), "create", "missing"),
+    (answer(400, outcome(MISSING.replace("Patient", "Location"))), "put", "missing"),
+    (answer(422, outcome("Unknown code at location ImagingStudy.modality")), "put", "refused"),
     # size, deletion, and the rest
     (answer(413), "put", "too-large"),
     (Answer(413, {}, None, empty=False), "put", "too-large"),

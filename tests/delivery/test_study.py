@@ -191,6 +191,37 @@ def test_a_patient_that_stays_missing_is_a_dead_letter(stub):
     assert done.refusal.status == 400
 
 
+COMPANIONS = [
+    {
+        "resourceType": "Location",
+        "id": "l",
+        "managingOrganization": {"reference": "Organization/o"},
+    },
+    {"resourceType": "Organization", "id": "o"},
+]
+NAMED = {"Location/l": "Location/l", "Organization/o": "Organization/o"}
+
+
+@pytest.mark.parametrize("known", [NAMED, {"Organization/o": "Organization/o"}])
+def test_companions_that_a_server_lost_are_sent_once_more(stub, known):
+    """It was set up anew, and the study is one that it never had: only a refusal tells of it."""
+    located = study(location={"reference": "Location/l"})
+    done = send(stub.base, located, [*COMPANIONS, patient()], known=known)
+    assert done.state == "delivered"
+    assert stub.ids("Location") == ["Location/l"]
+    assert stub.ids("Organization") == ["Organization/o"]
+    assert {key: done.learnt[key] for key in NAMED} == NAMED
+
+
+@pytest.mark.parametrize("missing", [["Location/l"], ["Organization/o"]])
+def test_a_companion_that_stays_missing_is_a_refusal(stub, missing):
+    located = study(location={"reference": "Location/l"})
+    given = [c for c in COMPANIONS if f"{c['resourceType']}/{c['id']}" not in missing]
+    done = send(stub.base, located, [*given, patient()])
+    assert (done.state, done.reason) == ("dead", "refused")
+    assert done.refusal.status == 400
+
+
 def test_a_create_that_met_another_writer_keeps_both(stub):
     """The other one writes between our look and our write: a plain PUT would have replaced it."""
     theirs = study(series(1, 1), series(5, 1, 2))

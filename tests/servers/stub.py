@@ -234,7 +234,7 @@ class Stub:
     def _missing(self, resource):
         if not self.integrity:
             return ""
-        for reference in re.findall(r'"reference": "(Patient/[^"]+)"', json.dumps(resource)):
+        for reference in re.findall(r'"reference": "([A-Z][A-Za-z]+/[^"]+)"', json.dumps(resource)):
             if self.store.latest(reference) is None:
                 return reference
         return ""

@@ -25,6 +25,10 @@ ENCODINGS: dict[str, tuple[str, str]] = {
         "A value breaks the rules of its value representation and was left out.",
         "Repair the object at its source.",
     ),
+    "several-values": (
+        "An attribute that may hold one value, or one item, holds several: of names and items the first is taken, other values stay together, with a backslash between.",
+        "Repair the object at its source.",
+    ),
     "value-out-of-range": (
         "A number does not fit its value representation or the FHIR element and was left out.",
         "Repair the object at its source.",
@@ -35,6 +39,10 @@ ENCODINGS: dict[str, tuple[str, str]] = {
     ),
     "partial-date": (
         "A date without its day or month.",
+        "Nothing, or complete it at its source.",
+    ),
+    "time-without-date": (
+        "A time was left out because its date is missing.",
         "Nothing, or complete it at its source.",
     ),
     "no-time-zone": (

@@ -467,8 +467,9 @@ def test_explain_says_why_a_date_has_no_time_and_names_what_was_read(dicom, keyw
 
 
 def test_explain_names_only_what_is_empty():
-    found = explained({"StudyTime": "10"})["ImagingStudy.started"]
-    assert found.reason == "no value in StudyDate, TimezoneOffsetFromUTC"
+    found = explained({"TimezoneOffsetFromUTC": "+0100"})["ImagingStudy.started"]
+    assert found.reason == "no value in StudyDate, StudyTime"
+    assert explained({"StudyTime": "10"})["ImagingStudy.started"].reason == "time-without-date"
 
 
 def test_explain_of_a_study_in_conflict_names_keyword_and_files():

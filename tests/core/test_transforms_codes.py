@@ -244,8 +244,9 @@ def test_groups_of_single_frames_are_not_read():
         ({"Laterality": "U"}, None),
         ({"Laterality": ""}, None),
         ({"Laterality": "X"}, None),
-        ({"Laterality": "L", "ImageLaterality": "R"}, "7771000"),
         ({"Laterality": "", "ImageLaterality": "R"}, "24028007"),
+        ({"Laterality": "R", "ImageLaterality": "R"}, "24028007"),
+        ({"Laterality": "X", "ImageLaterality": "R"}, "24028007"),
         (
             {
                 "AnatomicRegionSequence": [
@@ -275,8 +276,43 @@ def test_the_side_is_what_the_nearest_attribute_says(attributes, side):
     assert found.get("laterality", {}).get("code") == side
 
 
-def test_a_side_that_is_none_is_told():
-    assert "code-unknown" in codes(converted({"Laterality": "X"}))
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"Laterality": "X"}, "code-unknown"),
+        ({"Laterality": "L\\R"}, "several-values"),
+        ({"Laterality": "L", "ImageLaterality": "R"}, "values-differ"),
+        (
+            {
+                "Laterality": "R",
+                "AnatomicRegionSequence": [
+                    {
+                        **code("72696002", "SCT"),
+                        "AnatomicRegionModifierSequence": [code("G-A101", "SRT", "Left")],
+                    }
+                ],
+            },
+            "values-differ",
+        ),
+    ],
+)
+def test_a_side_that_is_none_or_in_doubt_is_told_and_left_out(attributes, said):
+    made = converted(attributes)
+    assert "laterality" not in made.resource["series"][0]
+    assert said in codes(made)
+
+
+def test_of_several_regions_the_first_is_taken_and_the_others_are_told():
+    regions = [code("69536005", "SCT", "Head"), code("113345001", "SCT", "Abdomen")]
+    made = converted({"AnatomicRegionSequence": regions})
+    assert made.resource["series"][0]["bodySite"]["code"] == "69536005"
+    assert "several-values" in codes(made)
+
+
+def test_a_code_that_holds_a_backslash_is_not_cut_to_another_code():
+    made = converted({"ProcedureCodeSequence": [code("24627-2\\24628-0", "LN", "CT")]})
+    assert made.resource["procedureCode"][0]["coding"][0]["code"] == "24627-2\\24628-0"
+    assert "several-values" in codes(made)
 
 
 def test_the_sop_class_is_a_urn_whether_known_or_private():

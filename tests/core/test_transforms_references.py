@@ -87,6 +87,24 @@ def test_a_number_of_another_issuer_is_never_the_sites():
     assert one == {"value": "1", "assigner": {"display": "OTHER"}}
 
 
+def test_a_number_that_holds_a_backslash_is_not_cut_to_somebody_elses():
+    made = {"PatientID": "WARD\\17", "AccessionNumber": "A\\1", "AdmissionID": "V\\1"}
+    whole = converted(made, patient={"system": "https://s.example"})
+    assert whole.companions[0]["identifier"][0]["value"] == "WARD\\17"
+    assert whole.resource["subject"]["identifier"]["value"] == "WARD\\17"
+    assert whole.resource["basedOn"][0]["identifier"]["value"] == "A\\1"
+    assert whole.resource["encounter"]["identifier"]["value"] == "V\\1"
+    assert {"PatientID", "AccessionNumber", "AdmissionID"} <= {
+        one.keyword for one in whole.issues if one.code == "several-values"
+    }
+
+
+def test_of_several_items_that_name_the_issuer_the_others_are_told():
+    both = [*issuer("2.999.1.1.1", "ISO"), *issuer("2.999.1.1.2", "ISO")]
+    made = converted({"PatientID": "1", "IssuerOfPatientIDQualifiersSequence": both})
+    assert "several-values" in codes(made)
+
+
 @pytest.mark.parametrize("value", ["9434765919", "943 476 5919", "943-476-5919"])
 def test_an_nhs_number_needs_its_issuer_and_its_check_digit(value):
     [one] = patient({"PatientID": value, "IssuerOfPatientID": "NHS"}, patient=NHS)["identifier"]

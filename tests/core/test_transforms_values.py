@@ -119,7 +119,8 @@ def test_a_birth_date_is_whole_partial_or_none(value, date, code):
             "offset-malformed",
         ),
         ({"StudyTime": "2500"}, "Europe/London", "2024-03-12", "value-malformed"),
-        ({"StudyDate": "", "StudyTime": "10"}, "Europe/London", None, None),
+        ({"StudyDate": "", "StudyTime": "10"}, "Europe/London", None, "time-without-date"),
+        ({"StudyDate": " ", "StudyTime": "  "}, "Europe/London", None, None),
     ],
 )
 def test_a_time_needs_an_offset_that_somebody_states(attributes, zone, started, code):
@@ -146,6 +147,7 @@ def test_fractions_are_kept_only_where_the_site_says_so(keep):
         ("", None, True),
         ("U", None, False),
         ("male", None, False),
+        ("M\\F", None, False),
     ],
 )
 def test_a_sex_that_the_table_does_not_have_is_left_out_with_a_finding(sex, gender, known):
@@ -158,6 +160,7 @@ def test_a_sex_that_the_table_does_not_have_is_left_out_with_a_finding(sex, gend
     ("attributes", "title"),
     [
         ({"ImageType": "ORIGINAL\\PRIMARY\\AXIAL"}, "ORIGINAL\\PRIMARY\\AXIAL"),
+        ({"ImageType": "ORIGINAL\\PRIMARY\\\\M\\"}, "ORIGINAL\\PRIMARY\\\\M"),
         ({"ImageType": "ORIGINAL\\PRIMARY", "ContentLabel": "LBL"}, "LBL"),
         ({"ContentLabel": "LBL", "ContentDescription": "Described"}, "Described"),
         (
@@ -236,6 +239,14 @@ def test_a_name_holds_its_parts_and_a_text_made_of_nothing_else():
 @pytest.mark.parametrize("value", ["", "^^^", "==", " "])
 def test_a_name_of_delimiters_is_none(value):
     assert "name" not in patient({"PatientName": value})
+
+
+def test_of_several_names_the_first_is_taken_and_the_others_are_told():
+    made = converted({"PatientName": "One^A\\Two^B", "ReferringPhysicianName": "Three^C\\Four^D"})
+    assert [one["family"] for one in made.companions[0]["name"]] == ["One"]
+    assert made.resource["referrer"]["display"] == "C Three"
+    told = {one.keyword for one in made.issues if one.code == "several-values"}
+    assert told == {"PatientName", "ReferringPhysicianName"}
 
 
 @pytest.mark.parametrize(("use", "expected"), [("official", "official"), ("", None)])

@@ -150,12 +150,17 @@ class View:
         """All values as one text, or an empty one."""
         return joint.join(self.strings(keyword))
 
-    def first(self, keyword: str) -> str:
-        """First value that is not empty, or an empty text."""
+    def whole(self, keyword: str) -> str:
+        """Value of an attribute that holds one, or an empty text.
+
+        Where it holds several all the same, none is taken for the whole: half a number may be somebody else's.
+        """
         if not self.header.get(dictionary.tag_of(keyword) or 0):
             return ""
         found = self.strings(keyword)
-        return found[0] if found else ""
+        if len(found) > 1:
+            self._call.several(keyword)
+        return "\\".join(found)
 
     def items(self, keyword: str) -> list[View]:
         """Items of a sequence."""
@@ -170,8 +175,11 @@ class View:
         return {**self.header, **stated}
 
     def item(self, keyword: str) -> View | None:
-        """First item of a sequence."""
-        return next(iter(self.items(keyword)), None)
+        """Item of a sequence that holds one: the first."""
+        found = self.items(keyword)
+        if len(found) > 1:
+            self._call.several(keyword)
+        return found[0] if found else None
 
 
 Found: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
@@ -232,8 +240,8 @@ class Call:
         return views
 
     def value(self) -> str:
-        """First value of the source."""
-        return self.view.first(self.keyword)
+        """Value of a source that holds one; see `View.whole`."""
+        return self.view.whole(self.keyword)
 
     def text(self) -> str:
         """All values of the source as one text."""
@@ -266,6 +274,11 @@ class Call:
         """Note a finding about the rule's element; never with a value in it."""
         written = keyword or (self.source.keyword if self.source else self.keyword)
         self.issues.append(_issue(severity, code, self.rule.element, written, message))
+
+    def several(self, keyword: str) -> None:
+        """Note, once, that an attribute that may hold one value or item holds several."""
+        if not any(one.code == "several-values" and one.keyword == keyword for one in self.issues):
+            self.issue("several-values", keyword)
 
     def found(self, codes: tuple[str, ...], keyword: str) -> None:
         """Note what decoding found."""

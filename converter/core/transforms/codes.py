@@ -8,6 +8,7 @@ from converter.core import systems, values
 from converter.core.transforms.base import Absent, Call, View, transform
 
 if TYPE_CHECKING:
+    from converter.core.rules import Source
     from converter.core.tables import Row
 
 __all__ = ["CODE_ITEM", "coded", "concept"]
@@ -36,7 +37,7 @@ RETIRED_SNOMED = frozenset({"SRT", "SNM3", "99SDM"})
 
 
 def _code_value(item: View) -> str:
-    return item.first("CodeValue") or item.first("LongCodeValue") or item.first("URNCodeValue")
+    return item.whole("CodeValue") or item.whole("LongCodeValue") or item.whole("URNCodeValue")
 
 
 def _scheme_uri(call: Call, designator: str) -> str:
@@ -48,12 +49,12 @@ def _scheme_uri(call: Call, designator: str) -> str:
     if row is not None:
         return row["system"]
     for scheme in call.top.items("CodingSchemeIdentificationSequence"):
-        if not designator or scheme.first("CodingSchemeDesignator") != designator:
+        if not designator or scheme.whole("CodingSchemeDesignator") != designator:
             continue
         for resource in (*scheme.items("CodingSchemeResourcesSequence"), scheme):
             # URLs of other types lead to documents about the scheme, they do not name it
-            url = resource.first("CodingSchemeURL")
-            if resource.first("CodingSchemeURLType") in {"", "FHIR"} and systems.is_uri(url):
+            url = resource.whole("CodingSchemeURL")
+            if resource.whole("CodingSchemeURLType") in {"", "FHIR"} and systems.is_uri(url):
                 return url
         raw = scheme.raw("CodingSchemeUID")
         found = values.uid(raw) if raw else None
@@ -69,10 +70,10 @@ def coded(call: Call, item: View) -> dict[str, Any] | None:
     ``system``: the meaning stays as text, with a finding.
     """
     value = _code_value(item)
-    designator = item.first("CodingSchemeDesignator")
+    designator = item.whole("CodingSchemeDesignator")
     if not value:
         return None
-    if not designator and value == item.first("URNCodeValue") and systems.is_uri(value):
+    if not designator and value == item.whole("URNCodeValue") and systems.is_uri(value):
         # a URN needs no scheme (PS3.3 Table 8.8-1); FHIR's system of all URIs is urn:ietf:rfc:3986
         return {"system": URIS, "code": value, **_display(call, item, URIS, value)}
     if not systems.is_code(value):
@@ -192,7 +193,9 @@ def coding(call: Call) -> dict[str, Any] | None:
     A term that the table does not have stays as ``display``, without a code.
     """
     if call.source is not None and call.source.vr == "SQ":
-        for item in call.view.items(call.keyword):
+        if len(items := call.view.items(call.keyword)) > 1:
+            call.several(call.keyword)
+        for item in items:
             found = coded(call, item)
             if found:
                 return _body_structure(call, found, item.text("CodeMeaning"))
@@ -234,15 +237,37 @@ def _body_structure(call: Call, found: dict[str, Any], text: str) -> dict[str, A
     items="may",
 )
 def laterality(call: Call) -> dict[str, Any] | None:
-    """Side: R, L or B of CID 244; U and nothing are nothing."""
-    if call.source is not None and call.source.vr == "SQ":
-        for item in call.view.items(call.keyword):
+    """Side: R, L or B of CID 244; U and nothing are nothing, nor is what another source contradicts."""
+    found = _told_side(call, call.source, call.view) if call.source else None
+    if found is None:
+        return None
+    noted, code_row = len(call.issues), call.code_row
+    told = {
+        one["code"]
+        for source in call.rule.sources
+        for view in call.at(source)
+        if (one := _told_side(call, source, view))
+    }
+    # what is wrong with another source is told when its turn comes
+    del call.issues[noted:]
+    call.code_row = code_row
+    if told == {found["code"]}:
+        return found
+    if not any(one.code == "values-differ" for one in call.issues):
+        call.issue("values-differ", message="One object names different sides; no value is taken.")
+    return None
+
+
+def _told_side(call: Call, source: Source, view: View) -> dict[str, Any] | None:
+    """Side that one source tells."""
+    if source.vr == "SQ":
+        for item in view.items(source.last):
             found = coded(call, item)
             for term, row in call.tables[call.rule.codes].rows.items():
                 if found and found["system"] == SCT and row["code"] == found["code"]:
                     return _side(call, call.row(term) or row)
         return None
-    value = call.value().upper()
+    value = view.whole(source.last).upper()
     if value in {"", "U"}:
         return None
     side = call.row(value)

@@ -43,14 +43,14 @@ def endpoints(call: Call) -> list[Ref] | None:
     if base:
         found.append(_endpoint("RetrieveURL", base, "dicom-wado-rs"))
     if settings.viewer:
-        uid = call.top.first("StudyInstanceUID")
+        uid = call.top.whole("StudyInstanceUID")
         address = settings.viewer.replace("{StudyInstanceUID}", uid)
         found.append(_endpoint(VIEWER, address, "ihe-iid"))
     return found or None
 
 
 def _base(call: Call) -> str:
-    url = call.top.first("RetrieveURL")
+    url = call.top.whole("RetrieveURL")
     base = systems.dicomweb_base(url)
     if url and not base:
         call.issue("value-malformed", "RetrieveURL")
@@ -73,7 +73,7 @@ def endpoint_type(call: Call) -> dict[str, Any]:
 @transform("endpointAddress", "url", also=(VIEWER,))
 def endpoint_address(call: Call) -> str | None:
     """Base address of the service."""
-    return call.value() or call.top.first(VIEWER) or None
+    return call.value() or call.top.whole(VIEWER) or None
 
 
 @transform("endpointName", "string", sourceless=True)
@@ -169,13 +169,13 @@ def specimens(call: Call) -> list[dict[str, Any]] | None:
     """Specimens by SpecimenIdentifier and its issuer, or SpecimenUID; logical references."""
     found = []
     for item in call.view.items(call.keyword):
-        value = item.first("SpecimenIdentifier")
+        value = item.whole("SpecimenIdentifier")
         issuer = issuer_of(item, "IssuerOfTheSpecimenIdentifierSequence")
         uid = values.uid(item.raw("SpecimenUID"))
         identifier: dict[str, Any] = {}
         if value:
             system = issuer_system(call, issuer) if issuer else ""
-            local = issuer.first("LocalNamespaceEntityID") if issuer else ""
+            local = issuer.whole("LocalNamespaceEntityID") if issuer else ""
             if system:
                 identifier["system"] = system
             identifier["value"] = value

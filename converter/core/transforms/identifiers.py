@@ -47,7 +47,7 @@ def identifier_type(call: Call, code: str) -> dict[str, Any]:
 def issuer_of(item: View, keyword: str) -> View | None:
     """First item of an issuer sequence, where it says anything at all."""
     issuer = item.item(keyword)
-    named = issuer and (issuer.first("UniversalEntityID") or issuer.first("LocalNamespaceEntityID"))
+    named = issuer and (issuer.whole("UniversalEntityID") or issuer.whole("LocalNamespaceEntityID"))
     return issuer if named else None
 
 
@@ -76,8 +76,8 @@ def settle(identifiers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def issuer_system(call: Call, item: View) -> str:
     """System of an issuer's universal id (ISO, UUID or URI), or empty."""
-    universal = item.first("UniversalEntityID")
-    kind = item.first("UniversalEntityIDType").upper()
+    universal = item.whole("UniversalEntityID")
+    kind = item.whole("UniversalEntityIDType").upper()
     if not universal:
         return ""
     if kind == "ISO":
@@ -106,10 +106,10 @@ def _checked(call: Call, check: str, value: str) -> bool:
 
 def _patient_identifier(call: Call, item: View, value: str) -> dict[str, Any] | None:
     settings = call.site.patient
-    issuer = item.first("IssuerOfPatientID")
+    issuer = item.whole("IssuerOfPatientID")
     qualifiers = item.item("IssuerOfPatientIDQualifiersSequence")
     system = issuer_system(call, qualifiers) if qualifiers else ""
-    code = qualifiers.first("IdentifierTypeCode").upper() if qualifiers else ""
+    code = qualifiers.whole("IdentifierTypeCode").upper() if qualifiers else ""
     # what the object states as a universal id goes before what the site says of the issuer's text
     known = settings.issuers.get(system or issuer)
     if known is not None:
@@ -119,7 +119,7 @@ def _patient_identifier(call: Call, item: View, value: str) -> dict[str, Any] | 
         else:
             # the number is kept, but not under a system whose rules it breaks
             system, code = "", ""
-    elif not system and not issuer and not (qualifiers and qualifiers.first("UniversalEntityID")):
+    elif not system and not issuer and not (qualifiers and qualifiers.whole("UniversalEntityID")):
         system = settings.system
         code = code or (settings.type if system else "")
     found: dict[str, Any] = {}
@@ -156,7 +156,7 @@ def other_patient_identifiers(call: Call) -> list[dict[str, Any]] | None:
     """Each item of OtherPatientIDsSequence under its own issuer."""
     found = []
     for item in call.view.items(call.keyword):
-        value = item.first("PatientID")
+        value = item.whole("PatientID")
         one = _patient_identifier(call, item, value) if value else None
         if one:
             found.append(one)
@@ -165,14 +165,14 @@ def other_patient_identifiers(call: Call) -> list[dict[str, Any]] | None:
 
 def accession_identifier(call: Call, item: View, code: str = "ACSN") -> dict[str, Any] | None:
     """AccessionNumber of a dataset or request item, under its issuer's or the configured system."""
-    value = item.first("AccessionNumber")
+    value = item.whole("AccessionNumber")
     if not value:
         return None
     settings = call.site.accession
     found: dict[str, Any] = {"type": identifier_type(call, code)}
     issuer = issuer_of(item, "IssuerOfAccessionNumberSequence")
     system = issuer_system(call, issuer) if issuer else ""
-    local = issuer.first("LocalNamespaceEntityID") if issuer else ""
+    local = issuer.whole("LocalNamespaceEntityID") if issuer else ""
     if not system and local:
         system = call.site.order_systems.get(local, "")
     if not system and not issuer and settings.system:
@@ -223,7 +223,7 @@ def accession(call: Call) -> list[dict[str, Any]] | None:
 def study_identifier(call: Call) -> dict[str, Any] | None:
     """StudyID as an identifier without a system; dropped where it repeats the accession number."""
     value = call.value()
-    if not value or value == call.top.first("AccessionNumber"):
+    if not value or value == call.top.text("AccessionNumber", "\\"):
         return None
     return {"type": {"text": "Study ID"}, "value": value}
 
@@ -241,8 +241,8 @@ def person_identifiers(call: Call) -> list[dict[str, Any]] | None:
 
 def person_identifier(call: Call, item: View) -> dict[str, Any] | None:
     """Identifier of one identification code; its coding scheme must have a configured system."""
-    value = item.first("CodeValue") or item.first("LongCodeValue") or item.first("URNCodeValue")
-    designator = item.first("CodingSchemeDesignator")
+    value = item.whole("CodeValue") or item.whole("LongCodeValue") or item.whole("URNCodeValue")
+    designator = item.whole("CodingSchemeDesignator")
     system = call.site.practitioner_systems.get(designator, "")
     if not value:
         return None

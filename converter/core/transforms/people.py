@@ -25,8 +25,10 @@ PERSON_IDENTIFICATION: dict[str, Any] = {
 @transform("humanName", "HumanName")
 def human_name(call: Call) -> list[dict[str, Any]] | None:
     """A PN: the alphabetic group, then ideographic and phonetic ones with their representation."""
-    value = (call.view.strings(call.keyword) or [""])[0]
-    return names.human_names(value, _use(call)) or None if value else None
+    written = call.view.strings(call.keyword)
+    if len(written) > 1:
+        call.several(call.keyword)
+    return names.human_names(written[0], _use(call)) or None if written else None
 
 
 @transform("humanNameOrUnknown", "HumanName")
@@ -94,6 +96,8 @@ def _person(call: Call, name: str, item: View | None) -> Ref | None:
 def practitioner(call: Call) -> Ref | None:
     """One person: name, and the identification sequence beside it."""
     found = _people(call, call.keyword, call.other("SQ"))
+    if len(found) > 1:
+        call.several(call.keyword)
     return found[0] if found else None
 
 

@@ -53,12 +53,12 @@ def order_number(call: Call, item: View) -> list[dict[str, Any]]:
     """Placer and filler order numbers of a request item, with their issuers."""
     found = []
     for code, keyword, issuer_keyword in ORDER_NUMBERS:
-        value = item.first(keyword)
+        value = item.whole(keyword)
         if not value:
             continue
         issuer = issuer_of(item, issuer_keyword)
         system = issuer_system(call, issuer) if issuer else ""
-        local = issuer.first("LocalNamespaceEntityID") if issuer else ""
+        local = issuer.whole("LocalNamespaceEntityID") if issuer else ""
         system = system or call.site.order_systems.get(local, "")
         identifier: dict[str, Any] = {"type": identifier_type(call, code)}
         if system:
@@ -157,8 +157,8 @@ def encounter(call: Call) -> Ref | Absent | None:
         return Absent() if settings.missing == "data-absent-reason" else None
     issuer = issuer_of(call.top, "IssuerOfAdmissionIDSequence")
     system = issuer_system(call, issuer) if issuer else ""
-    display = issuer.first("LocalNamespaceEntityID") if issuer else ""
-    display = display or call.top.first("IssuerOfAdmissionID")
+    display = issuer.whole("LocalNamespaceEntityID") if issuer else ""
+    display = display or call.top.whole("IssuerOfAdmissionID")
     if not system and display:
         system = call.site.order_systems.get(display, "")
     if not system and not issuer and not display:
@@ -226,11 +226,11 @@ def device(call: Call) -> dict[str, Any] | None:
     """The machine, as a performer; only where it may become a Device resource of its own."""
     manufacturer = call.text()
     model = call.top.text("ManufacturerModelName")
-    serial = call.top.first("DeviceSerialNumber")
+    serial = call.top.whole("DeviceSerialNumber")
     display = " ".join(part for part in (manufacturer, model) if part)
     if not display:
         return None
     logical = {"type": "Device", "display": display}
     header = tuple(sorted(call.top.header.items()))
-    value = "|".join((manufacturer, model, serial or call.top.first("StationName")))
+    value = "|".join((manufacturer, model, serial or call.top.whole("StationName")))
     return {"actor": Ref("Device", logical, header, "", value)}

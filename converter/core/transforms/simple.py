@@ -19,7 +19,7 @@ def string(call: Call) -> str | None:
 @transform("firstString", "string", "markdown")
 def first_string(call: Call) -> str | None:
     """First value that is not empty."""
-    return call.value() or None
+    return next(iter(call.view.strings(call.keyword)), None)
 
 
 @transform("code", "code", columns=("code",))
@@ -88,15 +88,18 @@ def date_time(call: Call) -> str | None:
     A DT holds all three.
     """
     raw = call.view.raw(call.keyword)
-    if raw is None:
+    keyword = call.other("TM")
+    time = call.view.raw(keyword) if keyword else None
+    stamp = call.source is not None and call.source.vr == "DT"
+    if raw is None or not raw.strip(b" \0"):
+        if time and time.strip(b" \0") and not stamp:
+            call.issue("time-without-date", keyword)
         return None
     offset, zone = call.top.raw("TimezoneOffsetFromUTC"), call.default_zone
     keep = call.site.keep_fractions
-    keyword = call.other("TM")
-    if call.source is not None and call.source.vr == "DT":
+    if stamp:
         value, findings = times.timestamp(raw, offset, zone, keep_fractions=keep)
     else:
-        time = call.view.raw(keyword) if keyword else None
         value, findings = times.date_time(raw, time, offset, zone, keep_fractions=keep)
     of_date = times.date(raw).findings
     for finding in findings:
@@ -131,7 +134,8 @@ def date_or_unknown(call: Call) -> str | Absent:
 @transform("title", "string")
 def title(call: Call) -> str | None:
     """Values joined as DICOM writes them, with a backslash: what ImageType looks like."""
-    return call.view.text(call.keyword, "\\") or None
+    values = call.view.strings(call.keyword, keep_empty=True)
+    return "\\".join(values).rstrip("\\") or None
 
 
 @transform("phones", "ContactPoint")

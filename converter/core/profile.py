@@ -203,6 +203,10 @@ def _fault(
     return Fault(file, where, text)
 
 
+def _enumerated(binding: CodeBinding) -> bool:
+    return bool(binding.codes or binding.table)
+
+
 def _wrong(row: Constraint, structure: Structure | None) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     if row.invariant and row.invariant not in INVARIANTS:
@@ -212,8 +216,11 @@ def _wrong(row: Constraint, structure: Structure | None) -> list[tuple[str, str]
         found.append(("child", "only with a slice"))
     if row.min is not None and row.max is not None and row.min > row.max:
         found.append(("min", "min is above max"))
+    found += [(name, "is below 0") for name in ("min", "max") if (getattr(row, name) or 0) < 0]
     if row.binding and row.binding.codes and row.binding.table:
         found.append(("binding", "codes or table, not both"))
+    elif row.binding and row.binding.strength == "required" and not _enumerated(row.binding):
+        found.append(("binding", "nobody can check it: write its codes, or name their table"))
     if structure is None:
         return found
     if row.path in structure.types and "." not in row.path:
@@ -226,6 +233,11 @@ def _wrong(row: Constraint, structure: Structure | None) -> list[tuple[str, str]
         near = get_close_matches(last, list(kind.elements), 1) if kind else []
         hint = f"; {parent}.{near[0]}?" if near else ""
         found.append(("path", f"R4 has no element {path}{hint}"))
+    elif row.binding and _enumerated(row.binding) and not row.binding.system:
+        bound = structure.element(path)
+        if bound is not None and bound.type in {"Coding", "CodeableConcept"}:
+            text = f"{path} is a {bound.type}: write the system of the codes beside them"
+            found.append(("binding.system", text))
     if row.targets:
         element = structure.element(path)
         if element is not None and element.type != "Reference":

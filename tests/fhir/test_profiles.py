@@ -116,6 +116,36 @@ def test_every_fault_is_told_at_once():
         assert part in told
 
 
+def test_a_binding_that_nothing_could_ever_meet_or_break_is_a_fault():
+    """One would be claimed unchecked, the other never."""
+    text = """
+    [profile]
+    name = "x"
+    title = "X"
+    [[constraint]]
+    path = "ImagingStudy.modality"
+    min = -1
+    [constraint.binding]
+    strength = "required"
+    value_set = "https://hospital.example/ValueSet/modalities"
+    [[constraint]]
+    path = "ImagingStudy.modality"
+    [constraint.binding]
+    strength = "required"
+    codes = ["CT"]
+    [[constraint]]
+    path = "ImagingStudy.status"
+    [constraint.binding]
+    strength = "required"
+    codes = ["available"]
+    """
+    assert faults(text) == [
+        "site.toml: constraint[0].min: is below 0",
+        "site.toml: constraint[0].binding: nobody can check it: write its codes, or name their table",
+        "site.toml: constraint[1].binding.system: ImagingStudy.modality is a Coding: write the system of the codes beside them",
+    ]
+
+
 def test_a_file_without_profile_is_a_fault():
     assert faults('extends = "base"') == [
         "site.toml: profile: a profile file needs a [profile] table"

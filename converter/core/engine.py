@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +19,7 @@ from converter.core.patient import conflict
 from converter.core.rejection import reject, withdrawn
 from converter.core.rules import Node, Rule, RuleSet
 from converter.core.study import Instance, Series, Study
-from converter.core.telling import held_back, left_out
+from converter.core.telling import asked_for, held_back, left_out
 from converter.core.transforms import Absent, Ref
 
 __all__ = ["Conversion", "Explanation", "Options", "convert", "explain"]
@@ -370,7 +369,7 @@ def convert(
 def explain(study: Study, rules: RuleSet, options: Options | None = None) -> list[Explanation]:
     """Tell for every element that has a rule how it came about, or why it did not.
 
-    Elements that a profile makes us populate and that no rule makes stand at the end, saying so. Of a study in
+    Elements that a profile makes us populate and that are not made stand at the end, saying so. Of a study in
     conflict only that is told, with the files that differ.
     """
     found: list[Explanation] = []
@@ -379,15 +378,4 @@ def explain(study: Study, rules: RuleSet, options: Options | None = None) -> lis
         held = next(one for one in conversion.issues if one.code == "patient-conflict")
         return held_back(study, held)
     found += left_out(study, reject(study, rules.site.rejection_notes))
-    told = {_plain_path(one.path) for one in found}
-    for profile in rules.profiles:
-        for path in profile.populated:
-            if not any(known == path or known.startswith(f"{path}.") for known in told):
-                told.add(path)
-                reason = f"{profile.name} asks for it, and no rule makes it"
-                found.append(Explanation(path, "", "", (), "", "", reason))
-    return found
-
-
-def _plain_path(path: str) -> str:
-    return re.sub(r"\.where\([^)]*\)|:[A-Za-z]+", "", path)
+    return found + asked_for(found, rules.profiles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from converter.core.issues import Issue
+    from converter.core.profile import Profile
     from converter.core.rejection import Rejections
     from converter.core.rules import Rule
     from converter.core.study import Series, Study
 
-__all__ = ["explanation", "held_back", "left_out"]
+__all__ = ["asked_for", "explanation", "held_back", "left_out"]
 
 
 def explanation(
@@ -59,7 +61,7 @@ def explanation(
         source = next((part.source for part in parts if part.source), "")
         code_row = ", ".join(_unique(part.code_row for part in parts if part.code_row))
     if agreed.keyword:
-        keywords = _unique([agreed.keyword, *_given(rule, agreed)])
+        keywords = _unique([*agreed.keyword.split(", "), *_given(rule, agreed)])
     return Explanation(path, _shown(agreed.value), origin, keywords, source, code_row, "", findings)
 
 
@@ -88,6 +90,43 @@ def left_out(study: Study, rejections: Rejections) -> list[Explanation]:
             source = note.instance.row.source
             found.append(Explanation(path, "", "", (EVIDENCE,), source, "", reason))
     return found
+
+
+def asked_for(found: Sequence[Explanation], profiles: Sequence[Profile]) -> list[Explanation]:
+    """Tell which elements a profile makes us populate and nothing in ``found`` is or holds.
+
+    Below an element that is absent itself there is nothing to tell.
+    """
+    asked: dict[str, Explanation] = {}
+    plain = [(re.sub(r"\.where\([^)]*\)|:[A-Za-z]+", "", one.path), one) for one in found]
+    for profile in profiles:
+        for path in profile.populated:
+            if path in asked or any(f"{made}.".startswith(f"{path}.") for made, _ in plain):
+                continue
+            above = [(made, one) for made, one in plain if path.startswith(f"{made}.")]
+            filled = [(made, one) for made, one in above if one.value]
+            if not above:
+                reason = f"{profile.name} asks for it, and no rule makes it"
+                asked[path] = Explanation(path, "", "", (), "", "", reason)
+            elif filled and not any(
+                _holds(one.value, path[len(made) + 1 :].split(".")) for made, one in filled
+            ):
+                made, one = filled[0]
+                reason = f"{profile.name} asks for it, and {made} holds none"
+                asked[path] = Explanation(path, "", one.rule, one.keywords, "", "", reason)
+    return list(asked.values())
+
+
+def _holds(value: str, names: Sequence[str]) -> bool:
+    """Whether a value, as it is shown, holds an element further down."""
+    try:
+        held = [orjson.loads(value)]
+    except orjson.JSONDecodeError:
+        return False
+    for name in names:
+        nodes = [one for node in held for one in (node if isinstance(node, list) else [node])]
+        held = [node[name] for node in nodes if isinstance(node, dict) and name in node]
+    return bool(held)
 
 
 def _given(rule: Rule, agreed: Agreed) -> list[str]:

@@ -505,3 +505,19 @@ def test_explain_tells_of_each_profile_element_that_no_rule_makes():
     rules = replace(rules, resources={**rules.resources, "ImagingStudy": bare}, memo={})
     found = explained({}, rules=rules)
     assert "no rule makes it" in found["ImagingStudy.encounter"].reason
+
+
+def test_explain_asks_for_no_part_of_an_element_that_is_there_with_it_or_not_there_at_all():
+    rules = shipped_rules("ips", "uk-core")
+    found = explained({"PatientName": "One", "PerformingPhysicianName": "Two"}, rules=rules)
+    assert not {"ImagingStudy.subject.reference", "Patient.name.family"} & set(found)
+    assert found["Patient.name.given"].reason == "ips asks for it, and Patient.name holds none"
+    assert found["Patient.name.given"].keywords == ("PatientName",)
+    assert not [path for path in found if path.startswith("ImagingStudy.series.performer.")]
+    nobody = explained({"PatientName": ""}, rules=shipped_rules("uk-core"))
+    assert not [path for path in nobody if path.startswith("ImagingStudy.series.performer.")]
+
+
+def test_explain_names_each_keyword_for_itself():
+    found = explained({"ReasonForTheRequestedProcedure": "cough"})["ImagingStudy.reasonCode"]
+    assert "ReasonForTheRequestedProcedure" in found.keywords

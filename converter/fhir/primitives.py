@@ -12,6 +12,8 @@ from decimal import Decimal
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from converter.core.values import is_uid
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -126,12 +128,12 @@ def identity(value: Any) -> Fault:
 
 
 def uid(value: Any) -> Fault:
-    """DICOM UID (PS3.5 section 9.1) in an element of type ``id``."""
-    if value.__class__ is str and len(value) <= 64 and UID.fullmatch(value):
+    """DICOM UID (PS3.5 section 9.1) in an element of type ``id``: what the reader takes for one."""
+    if value.__class__ is str and is_uid(value):
         return None
     return identity(value) or (
         "uid-format",
-        "no DICOM UID: digits and dots, no component with a leading zero, the first 0 to 2",
+        "no DICOM UID: digits and dots, no component with a leading zero",
     )
 
 

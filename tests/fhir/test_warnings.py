@@ -8,6 +8,7 @@ import json
 import pytest
 
 from converter.core.check_reasons import CHECKS
+from converter.core.values import parse_uid
 from converter.fhir.judging import judge
 from converter.fhir.shipped import shipped_checker
 from tests.fhir.cases import BASES
@@ -155,6 +156,13 @@ def test_trusted_uids_are_not_looked_at_again(checker, study):
     study["series"][0]["uid"] = "1.02"
     assert {issue.code for issue in checker.check(study)} == {"uid-format"}
     assert checker.check(study, trusted_uids=True) == []
+
+
+@pytest.mark.parametrize("uid", ["999.999.2.19941105.112000", "3.1.2", "2", "1.40.1"])
+def test_what_the_reader_takes_for_a_uid_the_check_takes_too(checker, study, uid):
+    assert parse_uid(uid).value == uid
+    study["series"][0]["uid"] = study["series"][0]["instance"][0]["uid"] = uid
+    assert said(checker, study) == set()
 
 
 def test_a_right_code_is_remembered_and_a_wrong_one_is_not(checker, study):

@@ -12,6 +12,7 @@ from converter.core.overlay import Layer, RawRule, lay
 from converter.core.rulecheck import (
     BINARY,
     constant_faults,
+    hollow_parts,
     missing_elements,
     source_faults,
     table_faults,
@@ -236,6 +237,11 @@ class _Compiler:
         type_name = element.type if element else path[0]
         for name in missing_elements(self.structure, type_name, made):
             self.fault(_file(tree), path, f"FHIR R4 asks for {plain}.{name}, and no rule makes it")
+        own = [(child.name, child.rule) for child in children if child.rule is not None]
+        for name in hollow_parts(self.structure, type_name, own) if element is not None else ():
+            file = next(rule.origin for held, rule in own if held == name)
+            message = f"FHIR R4 asks for it in each {plain}: write required = true, so that none stands without"
+            self.fault(file, (*path, name), message)
         if element is None:
             return Node(path[0], path[0], path[0], False, None, tuple(children))
         return Node(

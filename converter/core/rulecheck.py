@@ -7,12 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from converter.core.rules import Source
+from converter.core.rules import Rule, Source
 from converter.core.structure import Binding, Structure
 from converter.core.tables import CodeTable
-from converter.core.transforms import Transform
+from converter.core.transforms import TRANSFORMS, Transform
 
-__all__ = ["BINARY", "constant_faults", "missing_elements", "source_faults", "table_faults"]
+__all__ = [
+    "BINARY",
+    "constant_faults",
+    "hollow_parts",
+    "missing_elements",
+    "source_faults",
+    "table_faults",
+]
 
 BINARY = frozenset(
     {"AT", "FD", "FL", "OB", "OD", "OF", "OL", "OV", "OW", "SL", "SS", "SV", "UL", "UN", "US", "UV"}
@@ -144,4 +151,33 @@ def missing_elements(structure: Structure, type_name: str, made: Iterable[str]) 
         name
         for name, element in (definition.elements if definition else {}).items()
         if element.min > 0 and not element.choice and name not in there
+    ]
+
+
+def hollow_parts(
+    structure: Structure, type_name: str, rules: Iterable[tuple[str, Rule]]
+) -> list[str]:
+    """Parts that FHIR R4 asks for in a type and whose rule may yield nothing: what holds them would stand without.
+
+    Parameters
+    ----------
+    structure : Structure
+    type_name : str
+        Type of what holds the parts, and is itself no resource.
+    rules : iterable of (str, Rule)
+        Parts by name, and what makes them.
+    """
+    definition = structure.types.get(type_name)
+    elements = definition.elements if definition else {}
+    return [
+        name
+        for name, rule in rules
+        if rule.sources
+        and not rule.required
+        and not TRANSFORMS[rule.transform].always
+        and (
+            ((element := elements.get(name)) is not None and element.min > 0)
+            # an extension holds a value, or extensions (ext-1)
+            or (type_name == "Extension" and name.startswith("value"))
+        )
     ]

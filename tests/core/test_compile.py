@@ -25,11 +25,11 @@ WHOLE = """
 status = { const = "available" }
 subject = { from = [], as = "subject" }
 [ImagingStudy.series]
-uid = { from = "SeriesInstanceUID" }
+uid = { from = "SeriesInstanceUID", required = true }
 modality = { from = "Modality", as = "modality", codes = "modality" }
 [ImagingStudy.series.instance]
-uid = { from = "SOPInstanceUID" }
-sopClass = { from = "SOPClassUID", as = "sopClass" }
+uid = { from = "SOPInstanceUID", required = true }
+sopClass = { from = "SOPClassUID", as = "sopClass", required = true }
 """
 """All that FHIR asks for in an ImagingStudy."""
 
@@ -47,6 +47,23 @@ def rule_at(node: Node, path: str) -> Rule:
 def every_rule(node: Node) -> list[Rule]:
     own = [node.rule] if node.rule else []
     return own + [rule for child in node.children for rule in every_rule(child)]
+
+
+ASKED = "write required = true, so that none stands without"
+
+
+@pytest.mark.parametrize(
+    ("part", "faults"),
+    [
+        ('note.text = { from = "StudyComments" }', [f"site.toml: ImagingStudy.note.text: FHIR R4 asks for it in each ImagingStudy.note: {ASKED}"]),
+        ('note.text = { from = "StudyComments", required = true }', []),
+        ('extension.url = { const = "https://a.example/b" }\nextension.valueString = { from = "StationName" }', [f"site.toml: ImagingStudy.extension.valueString: FHIR R4 asks for it in each ImagingStudy.extension: {ASKED}"]),
+        ('extension.url = { const = "https://a.example/b" }\nextension.valueCode = { const = "c" }', []),
+    ],
+)  # fmt: skip
+def test_a_part_that_fhir_asks_for_is_never_left_out_alone(part, faults):
+    """Else a note without text, or an extension without a value, would stand where the DICOM holds nothing."""
+    assert told(part) == faults
 
 
 def test_what_fhir_asks_for_is_enough():

@@ -83,6 +83,8 @@ class Transform:
     """Whether its sources may, or must, be sequences."""
     companions_only: bool = False
     """Says something only where companions become resources."""
+    always: bool = False
+    """Yields something whatever its sources hold, a data-absent-reason at the least."""
     lacks: str = ""
     """What is missing where it yields nothing, if that is not a value of its sources alone."""
 

@@ -282,7 +282,7 @@ def _side(call: Call, row: Row) -> dict[str, Any]:
     return {"system": SCT, "code": row["code"], **display}
 
 
-@transform("modality", "Coding", also=("SOPClassUID",), columns=("code", "display"))
+@transform("modality", "Coding", also=("SOPClassUID",), columns=("code", "display"), always=True)
 def modality(call: Call) -> dict[str, Any] | Absent:
     """Modality (0008,0060) in the DCM code system; missing: from the SOP class; unknown: as text.
 

@@ -31,7 +31,7 @@ def human_name(call: Call) -> list[dict[str, Any]] | None:
     return names.human_names(written[0], _use(call)) or None if written else None
 
 
-@transform("humanNameOrUnknown", "HumanName")
+@transform("humanNameOrUnknown", "HumanName", always=True)
 def human_name_or_unknown(call: Call) -> list[dict[str, Any]]:
     """A PN, or a name of which only the text is said to be unknown (IPS wants a name)."""
     reason = {

@@ -125,7 +125,7 @@ def date(call: Call) -> str | None:
     return found.value
 
 
-@transform("dateOrUnknown", "date")
+@transform("dateOrUnknown", "date", always=True)
 def date_or_unknown(call: Call) -> str | Absent:
     """A DA, or data-absent-reason ``unknown`` (IPS Patient asks for a birth date)."""
     return date(call) or Absent()

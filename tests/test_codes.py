@@ -37,11 +37,12 @@ def test_every_table_stands_in_the_readme():
     )
 
 
-def test_modality_holds_cid_29_and_cid_32():
+def test_modality_holds_cid_29_and_cid_32_and_what_an_iod_asks_for_beside_them():
     codes = table("modality")
     current = with_value(codes, "status", "current")
     assert len(with_value(codes, "acquisition", "yes")) == 51
     assert current - with_value(codes, "acquisition", "yes") == {
+        "ANN",
         "ASMT",
         "AU",
         "CTPROTOCOL",

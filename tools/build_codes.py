@@ -36,6 +36,9 @@ concepts = cast("dict[str, dict[str, dict[str, tuple[str, list[int]]]]]", _conce
 CODES = Path(__file__).resolve().parent.parent / "mappings" / "codes"
 SNOMED_NOTE = "SNOMED CT codes as DICOM lists them, without SNOMED CT descriptions; see README.md."
 
+LATER_MODALITIES = ["ANN"]
+"""DCM codes that an IOD asks for and this edition of CID 33 lacks (Microscopy Bulk Simple Annotations)."""
+
 # PS3.3 C.7.3.1.1.1, "Retired Defined Terms"; still codes of the DCM code system in FHIR R4.
 RETIRED_MODALITIES = [
     "AS",
@@ -118,6 +121,7 @@ CLASS_MODALITY = {
     "OSS": "SurfaceScanMeshStorage SurfaceScanPointCloudStorage",
     "ES": "VLEndoscopicImageStorage VideoEndoscopicImageStorage",
     "GM": "VLMicroscopicImageStorage VideoMicroscopicImageStorage",
+    "ANN": "MicroscopyBulkSimpleAnnotationsStorage",
     "SM": "VLSlideCoordinatesMicroscopicImageStorage VLWholeSlideMicroscopyImageStorage",
     "XC": "VLPhotographicImageStorage VideoPhotographicImageStorage",
     "DMS": "DermoscopicPhotographyImageStorage",
@@ -247,11 +251,12 @@ def modality() -> None:
         (code, both[code], "yes" if code in acquisition else "no", "current")
         for code in sorted(both)
     ]
+    rows += [(code, meanings[code], "no", "current") for code in LATER_MODALITIES]
     rows += [(code, meanings[code], "no", "retired") for code in RETIRED_MODALITIES]
     write(
         "modality",
         [
-            f"PS3.16 CID 29 (acquisition) and CID 32 (the others), together CID 33; from {pydicom_edition()}.",
+            f"PS3.16 CID 29 (acquisition), CID 32 (the others) and {', '.join(LATER_MODALITIES)}; from {pydicom_edition()}.",
             "Retired: PS3.3 section C.7.3.1.1.1, retired defined terms, still DCM codes in FHIR R4 (4.0.1).",
             "Codes of http://dicom.nema.org/resources/ontology/DCM. ImagingStudy.modality takes acquisition only.",
         ],

@@ -58,7 +58,8 @@ def unite(
     standing, ours : dict
         Neither is changed.
     ownership : {"merge", "replace"}
-        ``replace``: series, instances and the elements that we own come from ours alone.
+        ``replace``: series, instances and the elements that we own come from ours alone, and what we wrote and
+        make no more goes.
     tombstones : collection of str
         SOP Instance UIDs that were removed on purpose, and ``uid:number`` of series that so many were removed of
         and none is left in (it goes where it only counts, and no more than these); nothing else removes an instance.
@@ -96,7 +97,8 @@ def unite(
     for name in dict.fromkeys([*ours, *standing]):
         theirs, mine = standing.get(name), ours.get(name)
         ours_wins = name in OWNED or (name in SHARED and (replace or name in written))
-        if ours_wins and (mine is not None or (replace and name in OWNED)):
+        goes = replace and (name in OWNED or name in written)
+        if ours_wins and (mine is not None or goes):
             merged[name] = mine
         else:
             merged[name] = mine if theirs is None else theirs

@@ -118,8 +118,7 @@ class _Attempt:
             standing = self.standing(self.id)
             if standing is not None:
                 return standing
-            # the server was set up anew: nothing that is remembered of it holds
-            self.id = ""
+            self.id = ""  # the server was set up anew: nothing that is remembered of it holds
             self.companions.forget()
             if not self.job.withdrawn:
                 self.ours = self.companions.prepare(self.job.resource)
@@ -189,7 +188,7 @@ class _Attempt:
         self.id = id_
         version = etag(answer)
         if answer.status != 201 and version.strip('W/"') != "1":
-            # another writer was there between our look and our write: bring back what it had
+            # another writer was faster: bring back what it had
             self.uncertain = self.overwrote = True
             return None
         return self.delivered(self.ours, version)
@@ -335,8 +334,9 @@ class _Attempt:
 
     def said(self) -> str:
         """Digest of what we have to say: our resource, and what is to go from there."""
-        gone = sorted(self.job.tombstones)
-        return digest({"ours": self.ours, "gone": gone}) if gone else digest(self.ours)
+        gone = {"gone": sorted(self.job.tombstones), "replace": self.policy.ownership == "replace"}
+        more = {name: value for name, value in gone.items() if value}
+        return digest({"ours": self.ours, **more}) if more else digest(self.ours)
 
     def delivered(self, merged: Json, version: str, *, wrote: bool = True) -> Delivery:
         written = {

@@ -83,6 +83,23 @@ def test_ownership_replace_shrinks_on_purpose(stub):
     assert instances(only(stub)) == ["1.2.3.1.1"]
 
 
+@pytest.mark.parametrize("before", ["full", "less"])
+def test_ownership_replace_takes_away_what_we_make_no_more(stub, before):
+    """Also where the same was said before, and united with what stood."""
+    about = {"description": "CT", "location": {"display": "Ward"}}
+    said = send(stub.base, study(**about))
+    given(stub, OURS, {**only(stub), "encounter": {"display": "theirs"}})
+    if before == "less":
+        said = send(stub.base, study(), held=said)
+        assert only(stub)["description"] == "CT"
+    replaced = send(stub.base, study(), held=said, policy=Policy(ownership="replace"))
+    assert replaced.wrote
+    held = only(stub)
+    assert not about.keys() & held.keys()
+    assert held["encounter"] == {"display": "theirs"}
+    assert not send(stub.base, study(), held=replaced, policy=Policy(ownership="replace")).wrote
+
+
 def test_what_others_wrote_stays(stub):
     first = send(stub.base)
     theirs = {

@@ -46,12 +46,11 @@ def notices(study: Study) -> list[Issue]:
         found.append(
             Issue("information", "group-of-subjects", "ImagingStudy.subject", GROUP, "", (), count)
         )
-    found += [
-        Issue("warning", code, "", "", "", (instance.uid,))
-        for series in study.series
-        for instance in series.instances
-        for code in instance.row.findings
-    ]
+    for series in study.series:
+        for instance in series.instances:
+            for finding in instance.row.findings:
+                code, _, keyword = finding.partition(" ")
+                found.append(Issue("warning", code, "", keyword, "", (instance.uid,)))
     return found
 
 

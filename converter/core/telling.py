@@ -155,6 +155,17 @@ def _holder(rule: Rule, agreed: Agreed, members: Sequence[Series]) -> str:
 def _lacks(rule: Rule, keywords: tuple[str, ...], members: Sequence[Series]) -> str:
     if not keywords:
         return "nothing to make it of"
+    unread = sorted(
+        {
+            finding
+            for series in members
+            for instance in series.instances
+            for finding in instance.row.findings
+            if finding.partition(" ")[2] in keywords
+        }
+    )
+    if unread:
+        return ", ".join(unread)
     # what of a sequence yields nothing has no value there, or a finding tells
     empty = [word for word in keywords if "." in word or not _anywhere(word, members)]
     where = " and ".join(f"{source.keyword} is {text}" for source, text in rule.when)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
+from converter.core.dictionary import keyword_of
 from converter.core.header import Header, Wanted, pack_items
 from converter.reading.encoding import (
     ITEM,
@@ -185,7 +186,7 @@ class Cursor:
         elif not self.explicit:
             raise HandOver
         else:
-            self.findings["wrong-vr"] = None
+            self.findings[f"wrong-vr {keyword_of(tag)}"] = None
             header.pop(tag, None)
             self.ignore(vr, length, depth)
 

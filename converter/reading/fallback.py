@@ -12,6 +12,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
+from converter.core.dictionary import keyword_of
 from converter.core.header import SPECIFIC_CHARACTER_SET, Header, Wanted, pack_items
 from converter.reading.elements import PER_FRAME, PIXELS
 from converter.reading.encoding import UNDEFINED, little_endian
@@ -243,7 +244,7 @@ def _values(
         elif (vr == "SQ") != (inner is not None) or (
             not isinstance(element, RawDataElement) and vr != "SQ"
         ):
-            findings["wrong-vr"] = None
+            findings[f"wrong-vr {keyword_of(tag)}"] = None
         elif inner is not None:
             try:
                 items = dataset[tag].value or []

@@ -20,7 +20,7 @@ class Read(msgspec.Struct, frozen=True, eq=False):
     sop_instance_uid: str
     sop_class_uid: str
     findings: tuple[str, ...] = ()
-    """Codes such as ``truncated``."""
+    """Codes such as ``truncated``; behind a blank the keyword, where one attribute is concerned."""
 
     @property
     def header(self) -> Header:

@@ -187,6 +187,7 @@ def test_rules_of_instances_may_be_trees():
         ({"QualityControlImage": "YES "}, "quality-control"),
         ({"GroupOfPatientsIdentificationSequence": [{"PatientID": "M1"}]}, "group-of-subjects"),
         ({"findings": ["truncated"]}, "truncated"),
+        ({"findings": ["wrong-vr StudyDescription"]}, "wrong-vr"),
     ],
 )
 def test_what_an_object_says_of_itself_is_a_finding(attributes, code):
@@ -521,3 +522,10 @@ def test_explain_asks_for_no_part_of_an_element_that_is_there_with_it_or_not_the
 def test_explain_names_each_keyword_for_itself():
     found = explained({"ReasonForTheRequestedProcedure": "cough"})["ImagingStudy.reasonCode"]
     assert "ReasonForTheRequestedProcedure" in found.keywords
+
+
+def test_what_could_not_be_read_is_told_with_its_keyword():
+    odd = {"findings": ["wrong-vr StudyDescription"]}
+    [issue] = [one for one in convert(study(odd), shipped_rules()).issues if one.code == "wrong-vr"]
+    assert issue.keyword == "StudyDescription"
+    assert explained(odd)["ImagingStudy.description"].reason == "wrong-vr StudyDescription"

@@ -297,7 +297,7 @@ def test_pipe_holds_no_more_than_its_limit() -> None:
 def test_sequence_where_a_text_should_be_is_left_out_with_a_finding() -> None:
     data = with_meta(UIDS[:50] + element(0x00081032, b"LO", b"text") + UIDS[50:])
     result = parsed(data)
-    assert result.findings == ("wrong-vr",)
+    assert result.findings == ("wrong-vr ProcedureCodeSequence",)
     assert 0x00081032 not in result.header
 
 

@@ -234,7 +234,8 @@ TEMPLATE = """\
 # name_use = "usual"                  # "" for none
 # subject = "Patient"                 # Patient, or Device for quality control studies (Device is not IPS)
 
-# IssuerOfPatientID as it stands in the DICOM, and what it means
+# IssuerOfPatientID as it stands in the DICOM, or what its universal id makes of it (such as "urn:oid:2.999.1.2"),
+# and what it means
 # [site.patient.issuers.NHS]
 # system = "https://fhir.nhs.uk/Id/nhs-number"
 # type = "NH"

@@ -79,7 +79,11 @@ CHECKS: dict[str, CheckReason] = {
     # datatypes
     "value-format": CheckReason("error", "A value does not have the form of its datatype."),
     "value-too-long": CheckReason("error", "A string is longer than 1 MiB."),
-    "control-character": CheckReason("error", "Text holds control characters, such as NUL."),
+    "control-character": CheckReason(
+        "error",
+        "Text holds control characters, such as NUL. Of DICOM they are taken out, and it is a warning.",
+        "Correct the resource where the finding points, or the object at its source.",
+    ),
     "blank-value": CheckReason("warning", "A string is nothing but white space."),
     "blanks-around": CheckReason("warning", "A string starts or ends with white space."),
     "uid-format": CheckReason("error", "The value is no DICOM UID (PS3.5 section 9.1)."),

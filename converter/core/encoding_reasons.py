@@ -17,10 +17,6 @@ ENCODINGS: dict[str, tuple[str, str]] = {
         "Bytes that the stated character set does not have; U+FFFD stands in their place unless they could only be meant one way.",
         "Repair the object at its source.",
     ),
-    "control-character": (
-        "Control characters were taken out of a text.",
-        "Nothing, or repair the object at its source.",
-    ),
     "value-malformed": (
         "A value breaks the rules of its value representation and was left out.",
         "Repair the object at its source.",

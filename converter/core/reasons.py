@@ -268,8 +268,8 @@ REASONS: dict[str, Reason] = {
     "issuer-missing": Reason(
         "finding",
         False,
-        "An identifier whose issuer nobody states; it is written without a system.",
-        "Configure its system, such as [site.patient] system.",
+        "An identifier whose issuer nobody states, or not as ISO, UUID or URI; it is written without a system.",
+        "Configure its system, such as [site.patient] system or issuers.",
     ),
     "issuer-malformed": Reason(
         "finding",

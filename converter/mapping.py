@@ -28,12 +28,16 @@ from converter.core.tables import CodeTable, parse_table
 from converter.data import data_path
 from converter.errors import ConfigurationError, Fault, MappingError, ProfileNotFoundError
 from converter.fhir.definitions import load_structure
+from converter.fhir.terminology import sct_identifier
 from converter.sites import value_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["MappingFile", "check", "load", "shipped"]
+
+SNOMED = ("body-part", "laterality", "srt-to-sct")
+"""Shipped code tables whose codes are those of SNOMED CT."""
 
 STANDARD_KEYS = frozenset({"extends", "profile", "constraint", "example", "site"})
 """Top-level keys of a mapping file that are no resource types."""
@@ -93,10 +97,17 @@ def _document(path: Path, name: str, read: _Read) -> dict[str, Any]:
     data = _bytes(path, name)
     read.digest.update(name.encode() + b"\0" + data)
     try:
-        return tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        read.faults.append(_encoding_fault(name, error))
+    except tomllib.TOMLDecodeError as error:
         read.faults.append(Fault(name, "", f"is no TOML: {error}"))
-        return {}
+    return {}
+
+
+def _encoding_fault(name: str, error: UnicodeDecodeError) -> Fault:
+    line = error.object.count(b"\n", 0, error.start) + 1
+    return Fault(name, f"line {line}", "is no UTF-8 text: save it as UTF-8")
 
 
 def _add(path: Path, name: str, kind: str, read: _Read) -> None:
@@ -156,8 +167,8 @@ def _tables(overlay: Path | None, read: _Read) -> dict[str, CodeTable]:
             read.digest.update(file.encode() + b"\0" + data)
             try:
                 table = parse_table(path.name, data.decode("utf-8"))
-            except UnicodeDecodeError:
-                read.faults.append(Fault(file, "", "is no UTF-8 text"))
+            except UnicodeDecodeError as error:
+                read.faults.append(_encoding_fault(file, error))
             except MappingError as error:
                 read.faults += [replace(fault, file=file) for fault in error.faults]
             else:
@@ -173,7 +184,41 @@ def _laid(shipped_one: CodeTable | None, table: CodeTable, file: str, read: _Rea
         there = ",".join(shipped_one.columns)
         read.faults.append(Fault(file, "", f"columns must be those of the shipped table: {there}"))
         return shipped_one
-    return replace(table, rows={**shipped_one.rows, **table.rows})
+    for key, row in table.rows.items():
+        where = f"line {row.line}"
+        code = row.values.get("code", "")
+        if table.name in SNOMED and code and not (code.isdecimal() and sct_identifier(code)):
+            message = (
+                f"the code of {key!r} is no SNOMED CT identifier: a spreadsheet may have changed it"
+            )
+            read.faults.append(Fault(file, where, message))
+        if table.name == "body-part" and row.values.get("paired") not in {"yes", "no"}:
+            read.faults.append(Fault(file, where, "paired is yes or no"))
+    own = {key: replace(row, file=file) for key, row in table.rows.items()}
+    return replace(table, rows={**shipped_one.rows, **own})
+
+
+def _stray(overlay: Path, tables: Mapping[str, CodeTable], read: _Read) -> None:
+    """Tell of files in a site's folder that nothing reads, whatever their owner thinks."""
+    for path in sorted([*overlay.iterdir(), *(overlay / "codes").glob("*")]):
+        name, kind = f"{overlay.name}/{path.relative_to(overlay)}", path.suffix.lower()
+        if kind == ".csv" and path.parent == overlay:
+            read.faults.append(Fault(name, "", "is not read: code tables stand in codes/"))
+        elif kind == ".toml" and path.parent != overlay:
+            read.faults.append(Fault(name, "", "is not read: mapping files stand above codes/"))
+        elif kind in {".csv", ".toml"} and path.suffix != kind:
+            read.faults.append(Fault(name, "", f"is not read: its name must end in {kind}"))
+    brought = {file.name for file in shipped() if file.kind == "codes"}
+    named = {
+        str(raw.options.get("codes", ""))
+        for layer in read.layers
+        for raw in layer.rules.values()
+        if raw.options is not None
+    }
+    for name in sorted(tables.keys() - brought - named):
+        if near := get_close_matches(name, sorted(brought), 1):
+            message = f"is not read: no rule names it; did you mean {near[0]}.csv?"
+            read.faults.append(Fault(f"{overlay.name}/codes/{name}.csv", "", message))
 
 
 def _site(site: Site, read: _Read) -> Site:
@@ -282,6 +327,7 @@ def load(
             raise ConfigurationError(f"{overlays}: is no folder of mapping files")
         for path in sorted(overlays.glob("*.toml")):
             _add(path, path.name, "site", read)
+        _stray(overlays, tables, read)
     settings = _site(site or Site(), read)
     read.digest.update(msgspec.json.encode(settings))
     read.digest.update("\0".join(profiles).encode())

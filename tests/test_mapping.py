@@ -129,9 +129,58 @@ def test_all_faults_of_all_files_are_told_at_once(tmp_path):
         "d.toml: site: write [site], a table",
         "d.toml: example: write [[example]]",
         "o/codes/x.csv: line 3",
-        "o/codes/y.csv: is no UTF-8 text",
+        "o/codes/y.csv: line 2: is no UTF-8 text",
     ):
         assert expected in found
+
+
+def site_folder(tmp_path, **files):
+    """Make a site's folder; in names ``__`` stands for a slash, and the last ``_`` for the dot."""
+    folder = tmp_path / "o"
+    (folder / "codes").mkdir(parents=True)
+    for name, text in files.items():
+        stem, _, kind = name.replace("__", "/").rpartition("_")
+        (folder / f"{stem}.{kind}").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder
+
+
+BODY = "term,code,display,paired\n"
+
+
+def test_what_a_spreadsheet_makes_of_a_code_is_a_fault(tmp_path):
+    rows = "KOPF,6.9536E+07,Head,no\nBAUCH,818983000,Abdomen,no\nHALS,45048000,Neck,nein\n"
+    assert faults(overlays=site_folder(tmp_path, **{"codes__body-part_csv": BODY + rows})) == [
+        "o/codes/body-part.csv: line 2: the code of 'KOPF' is no SNOMED CT identifier: a spreadsheet may have changed it",
+        "o/codes/body-part.csv: line 3: the code of 'BAUCH' is no SNOMED CT identifier: a spreadsheet may have changed it",
+        "o/codes/body-part.csv: line 4: paired is yes or no",
+    ]
+
+
+def test_a_file_of_the_site_that_nothing_reads_is_a_fault(tmp_path):
+    """Else it is corrected again and again, and nothing ever changes."""
+    folder = site_folder(
+        tmp_path,
+        **{"body-part_csv": BODY, "codes__a_toml": "", "b_TOML": "", "codes__bodypart_csv": BODY},
+    )
+    assert faults(overlays=folder) == [
+        "o/b.TOML: is not read: its name must end in .toml",
+        "o/body-part.csv: is not read: code tables stand in codes/",
+        "o/codes/a.toml: is not read: mapping files stand above codes/",
+        "o/codes/bodypart.csv: is not read: no rule names it; did you mean body-part.csv?",
+    ]
+
+
+def test_files_of_windows_are_read(tmp_path):
+    folder = site_folder(
+        tmp_path,
+        a_toml=b"\xef\xbb\xbfextends = 'base'\r\n[ImagingStudy]\r\nlocation = false\r\n",
+        b_toml=b"# a\n# M\xfcller\n",
+        **{"codes__body-part_csv": "term;code;display;paired\r\nKOPF;69536005;Head;no\r\n"},
+    )
+    assert faults(overlays=folder) == [
+        "o/codes/body-part.csv: line 1: its cells are apart by semicolons: save it with commas",
+        "b.toml: line 2: is no UTF-8 text: save it as UTF-8",
+    ]
 
 
 def test_a_shipped_kind_of_profile_may_be_a_file(tmp_path):

@@ -29,6 +29,8 @@ class Row:
     """Line in the file, from 1, as an editor counts."""
     values: Mapping[str, str]
     """Every column of the row, the key included; an empty cell is an empty string."""
+    file: str = ""
+    """Where it is a site's own."""
 
     def __getitem__(self, column: str) -> str:
         return self.values[column]
@@ -197,6 +199,10 @@ def _records(text: str, file: str, faults: list[Fault]) -> Iterator[tuple[int, l
 
 
 def _header_faults(file: str, where: str, columns: tuple[str, ...]) -> list[Fault]:
+    other = next((mark for mark in ";\t" if mark in columns[0]), "")
+    if other:
+        name = "tabulators" if other == "\t" else "semicolons"
+        return [Fault(file, where, f"its cells are apart by {name}: save it with commas")]
     faults = [
         Fault(file, where, f"column {index} of the header has no plain name")
         for index, column in enumerate(columns, start=1)

@@ -88,8 +88,10 @@ def explain(
         what = ", ".join(f"{reason} ({count})" for reason, count in sorted(skipped.items()))
         click.echo(f"error: no study in {input_}: {what or 'it is empty'}", err=True)
         return 4
+    removed = _removed(rules)
     told: list[Told] = [
-        (study.uid, _in_order(explain_study(study, rules, options))) for study in studies
+        (study.uid, _in_order([*explain_study(study, rules, options), *removed]))
+        for study in studies
     ]
     if element is None:
         chosen: list[Told] = [(uid, _first_instances(rows)) for uid, rows in told]
@@ -109,6 +111,17 @@ def explain(
             err=True,
         )
     return 0
+
+
+def _removed(rules: RuleSet) -> list[Explanation]:
+    """Tell of the rules that a file took away."""
+    from converter.core.conversion import Explanation
+
+    return [
+        Explanation(path, "", f"{file}: {path}", (), "", "", "the rule is taken away")
+        for path, file in sorted(rules.removed.items())
+        if path.partition(".")[0] in rules.resources
+    ]
 
 
 def studies_of(path: str, rules: RuleSet) -> tuple[list[Study], Counter[str]]:

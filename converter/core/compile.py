@@ -47,9 +47,15 @@ OPTIONS = (
 
 
 class _Compiler:
-    def __init__(self, structure: Structure, tables: Mapping[str, CodeTable]) -> None:
+    def __init__(
+        self,
+        structure: Structure,
+        tables: Mapping[str, CodeTable],
+        removed: Mapping[tuple[str, ...], str],
+    ) -> None:
         self.structure = structure
         self.tables = tables
+        self.removed = removed
         self.faults: list[Fault] = []
 
     def fault(self, file: str, path: Sequence[str], message: str) -> None:
@@ -236,7 +242,8 @@ class _Compiler:
         made = {key.partition(":")[0] for key in tree}
         type_name = element.type if element else path[0]
         for name in missing_elements(self.structure, type_name, made):
-            self.fault(_file(tree), path, f"FHIR R4 asks for {plain}.{name}, and no rule makes it")
+            file = self.removed.get((*path, name)) or _file(tree)
+            self.fault(file, path, f"FHIR R4 asks for {plain}.{name}, and no rule makes it")
         own = [(child.name, child.rule) for child in children if child.rule is not None]
         for name in hollow_parts(self.structure, type_name, own) if element is not None else ():
             file = next(rule.origin for held, rule in own if held == name)
@@ -313,9 +320,15 @@ def compile_rules(
     MappingError
         With every fault of every file.
     """
-    compiler = _Compiler(structure, tables)
-    compiler.faults.extend(faults)
     rules, laid = lay(layers)
+    removed = {
+        path: raw.file
+        for layer in layers
+        for path, raw in layer.rules.items()
+        if raw.options is None and not any(path == held[: len(path)] for held in rules)
+    }
+    compiler = _Compiler(structure, tables, removed)
+    compiler.faults.extend(faults)
     compiler.faults.extend(laid)
     resources: dict[str, Node] = {}
     for resource, tree in _tree(rules).items():
@@ -343,4 +356,5 @@ def compile_rules(
         version=version,
         examples=tuple(examples),
         files=tuple(layer.file for layer in layers),
+        removed={".".join(path): file for path, file in removed.items()},
     )

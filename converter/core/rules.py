@@ -102,6 +102,8 @@ class RuleSet:
     """Digest of everything above: a change means converting anew."""
     examples: tuple[Mapping[str, Any], ...] = ()
     files: tuple[str, ...] = ()
+    removed: Mapping[str, str] = field(default_factory=dict)
+    """Paths of rules that were taken away, and the file that did it."""
     memo: dict[str, dict[Any, Any]] = field(default_factory=dict, compare=False, repr=False)
     """What rules yielded for value tuples seen before; never more than a cache."""
 

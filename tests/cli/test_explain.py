@@ -47,6 +47,20 @@ def test_the_code_row_named_is_that_of_the_table(capsys):
     assert held[int(line) - 1].startswith("ABDOMEN,")
 
 
+def test_what_a_site_changed_is_told_by_its_file(capsys, tmp_path):
+    (tmp_path / "codes").mkdir()
+    table = "term,code,display,paired\nABDOMEN,818983003,Bauch,no\n"
+    (tmp_path / "codes" / "body-part.csv").write_text(table)
+    (tmp_path / "site.toml").write_text("[ImagingStudy]\nencounter = false\n")
+    ((*_, code, _),) = rows(capsys, DEMO / "us-abdomen", "bodySite", "--mappings", tmp_path)
+    assert code == f"{tmp_path.name}/codes/body-part.csv:2"
+    ((path, value, _, rule, *_),) = rows(
+        capsys, DEMO / "us-abdomen", "encounter", "--mappings", tmp_path
+    )
+    assert (path, value) == ("ImagingStudy.encounter", "(absent: the rule is taken away)")
+    assert rule == "site.toml: ImagingStudy.encounter"
+
+
 def test_an_element_stands_for_what_is_below_it(capsys):
     paths = [row[0] for row in rows(capsys, DEMO / "us-abdomen", "ImagingStudy.series.instance")]
     assert len({path.rpartition(".")[0] for path in paths}) == 2

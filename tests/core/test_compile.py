@@ -66,6 +66,11 @@ def test_a_part_that_fhir_asks_for_is_never_left_out_alone(part, faults):
     assert told(part) == faults
 
 
+def test_what_fhir_asks_for_is_missed_in_the_file_that_took_it_away():
+    [fault] = told("status = false")
+    assert fault == "site.toml: ImagingStudy: FHIR R4 asks for ImagingStudy.status, and no rule makes it"  # fmt: skip
+
+
 def test_what_fhir_asks_for_is_enough():
     assert told('description = { from = "StudyDescription" }') == []
 

@@ -267,7 +267,7 @@ class Call:
         name = table or self.rule.codes
         found = self.tables[name].rows.get(key) if name in self.tables else None
         if found is not None:
-            self.code_row = f"{name}.csv:{found.line}"
+            self.code_row = f"{found.file or f'{name}.csv'}:{found.line}"
         return found
 
     def issue(

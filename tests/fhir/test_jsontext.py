@@ -41,7 +41,7 @@ def test_encoding_error_names_the_line():
 
 
 def test_syntax_error_names_line_and_column():
-    parsed = parse(b'{"a": 1,\n}')
+    parsed = parse(b'{"a": 1\n"b": 2}')
     assert not parsed.readable
     assert "line 2, column 1" in parsed.issues[0].message
 

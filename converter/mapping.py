@@ -20,7 +20,7 @@ import msgspec
 from converter import __version__
 from converter.core.compile import compile_rules
 from converter.core.examples import failures
-from converter.core.overlay import Layer, flatten
+from converter.core.overlay import KEYS, Layer, flatten
 from converter.core.profile import Profile, parse_profile
 from converter.core.rules import RuleSet
 from converter.core.site import Site
@@ -38,9 +38,6 @@ __all__ = ["MappingFile", "check", "load", "shipped"]
 
 SNOMED = ("body-part", "laterality", "srt-to-sct")
 """Shipped code tables whose codes are those of SNOMED CT."""
-
-STANDARD_KEYS = frozenset({"extends", "profile", "constraint", "example", "site"})
-"""Top-level keys of a mapping file that are no resource types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +109,7 @@ def _encoding_fault(name: str, error: UnicodeDecodeError) -> Fault:
 
 def _add(path: Path, name: str, kind: str, read: _Read) -> None:
     document = _document(path, name, read)
-    tree = {key: value for key, value in document.items() if key not in STANDARD_KEYS}
+    tree = {key: value for key, value in document.items() if key not in KEYS}
     extends = document.get("extends", "base")
     if extends != "base":
         read.faults.append(Fault(name, "extends", 'only "base" can be extended'))

@@ -14,6 +14,7 @@ from converter.core.rulecheck import (
     constant_faults,
     hollow_parts,
     missing_elements,
+    option_faults,
     source_faults,
     table_faults,
 )
@@ -37,7 +38,6 @@ OPTIONS = (
     "codes",
     "system",
     "type",
-    "unit",
     "const",
     "ref",
     "required",
@@ -66,6 +66,9 @@ class _Compiler:
             self.fault(
                 file, path, f"expected a DICOM keyword in quotes, not {type(keyword).__name__}"
             )
+            return None
+        if hint := dictionary.number_hint(keyword):
+            self.fault(file, path, f"{keyword} is no DICOM keyword; {hint}")
             return None
         tags: list[int] = []
         parts = keyword.split(".")
@@ -99,7 +102,7 @@ class _Compiler:
                     f"; did you mean {near[0]}?" if near else f"; options are {', '.join(OPTIONS)}"
                 )
                 self.fault(file, path, f"{key} is no option of a rule{hint}")
-        for key in ("as", "codes", "system", "type", "unit", "ref"):
+        for key in ("as", "codes", "system", "type", "ref"):
             if key in options and not isinstance(options[key], str):
                 self.fault(file, (*path, key), "expected text in quotes")
                 options.pop(key)
@@ -118,7 +121,14 @@ class _Compiler:
             name = name or DEFAULTS.get(element.type, "")
             transform = TRANSFORMS.get(name)
             if not name:
-                self.fault(file, path, f"say with `as` how a {element.type} is made")
+                ways = sorted(held for held, one in TRANSFORMS.items() if element.type in one.gives)
+                self.fault(
+                    file,
+                    path,
+                    f"say with `as` how a {element.type} is made: {', '.join(ways)}"
+                    if ways
+                    else f"no transform makes a {element.type}: only its parts, or a const, can be set",
+                )
             elif transform is None:
                 near = get_close_matches(name, list(TRANSFORMS), 1)
                 hint = f"; did you mean {near[0]}?" if near else ""
@@ -142,6 +152,8 @@ class _Compiler:
         else:
             for message in table_faults(transform, sources, codes, self.tables):
                 self.fault(file, (*path, "codes"), message)
+        for message in option_faults(transform, options, self.tables):
+            self.fault(file, path, message)
         ref = options.get("ref", "")
         if ref and ref not in self.structure.types:
             self.fault(file, (*path, "ref"), f"{ref} is no resource type")
@@ -164,7 +176,6 @@ class _Compiler:
             codes=codes,
             system=options.get("system", ""),
             type=options.get("type", ""),
-            unit=options.get("unit", ""),
             const=options.get("const"),
             ref=ref,
             targets=element.targets,

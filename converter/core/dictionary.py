@@ -5,11 +5,12 @@ Its table is read without the rest of pydicom, which takes longer to import than
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from functools import cache, lru_cache
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 
-__all__ = ["keyword_of", "nearest_keyword", "tag_of", "vr_of"]
+__all__ = ["keyword_of", "nearest_keyword", "number_hint", "tag_of", "vr_of"]
 
 
 @cache
@@ -61,6 +62,22 @@ def keyword_of(tag: int) -> str:
     from pydicom.datadict import keyword_for_tag
 
     return keyword_for_tag(tag) or f"{tag:08X}"
+
+
+_NUMBER = re.compile(r"\(?([0-9A-Fa-f]{4})[, ]*([0-9A-Fa-fXx]{4})\b.*", re.DOTALL)
+
+
+def number_hint(text: str) -> str:
+    """What to write in the place of a tag's number; empty where the text is none."""
+    match = _NUMBER.fullmatch(text.strip())
+    if match is None:
+        return ""
+    group, element = match[1], match[2].lower()
+    if int(group, 16) % 2:
+        return "a private attribute has none, and cannot be mapped"
+    keyword = "" if "x" in element else keyword_of(int(group + element, 16))
+    known = keyword and tag_of(keyword) is not None
+    return f"write {keyword}" if known else "and PS3.6 has none for this number"
 
 
 def nearest_keyword(keyword: str) -> str:

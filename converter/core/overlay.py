@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 from converter.errors import Fault
 
-__all__ = ["RULE_KEYS", "Layer", "RawRule", "flatten", "lay"]
+__all__ = ["KEYS", "RULE_KEYS", "Layer", "RawRule", "flatten", "lay"]
 
 RULE_KEYS = ("from", "const", "ref")
 """A table that has one of these is a rule, not a part of the tree."""
+
+KEYS = ("extends", "profile", "constraint", "example", "site")
+"""Top-level keys of a mapping file that are no resource types."""
 
 ORDER = {"base": 0, "profile": 1, "file": 2, "site": 3}
 """Kinds of layers; what stands in a later kind decides what earlier ones set differently."""
@@ -50,14 +54,7 @@ def flatten(file: str, kind: str, tree: Mapping[str, Any]) -> tuple[Layer, list[
         if value is False:
             rules[path] = RawRule(file, None)
         elif not isinstance(value, Mapping):
-            faults.append(
-                Fault(
-                    file,
-                    ".".join(path),
-                    'expected a rule such as { from = "Keyword" }, a table of rules, or false; '
-                    "a fixed value is written { const = ... }",
-                )
-            )
+            faults.append(Fault(file, ".".join(path), _no_rule(path[-1])))
         elif any(key in value for key in RULE_KEYS):
             rules[path] = RawRule(file, value)
         else:
@@ -68,11 +65,25 @@ def flatten(file: str, kind: str, tree: Mapping[str, Any]) -> tuple[Layer, list[
 
     for resource, value in tree.items():
         if not isinstance(value, Mapping):
-            faults.append(Fault(file, resource, "expected a table of rules"))
+            near = get_close_matches(resource, KEYS, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            faults.append(Fault(file, resource, f"expected a table of rules{hint}"))
             continue
         for key, child in value.items():
             walk((resource, key), child)
     return Layer(file, kind, rules), faults
+
+
+def _no_rule(key: str) -> str:
+    """Say what a value under a key that makes no rule should have been."""
+    if key in {"as", "with", "codes", "required", "when"}:
+        return "stands in no rule: a rule has from, const or ref"
+    if near := get_close_matches(key, RULE_KEYS, 1):
+        return f"is no option of a rule; did you mean {near[0]}?"
+    return (
+        'expected a rule such as { from = "Keyword" }, a table of rules, or false; '
+        "a fixed value is written { const = ... }"
+    )
 
 
 def lay(layers: list[Layer]) -> tuple[dict[Path, RawRule], list[Fault]]:

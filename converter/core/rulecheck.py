@@ -17,6 +17,7 @@ __all__ = [
     "constant_faults",
     "hollow_parts",
     "missing_elements",
+    "option_faults",
     "source_faults",
     "table_faults",
 ]
@@ -69,6 +70,24 @@ def table_faults(
     for column in transform.columns if table is not None else ():
         if table is not None and column not in table.columns:
             yield f"{transform.name} needs a column {column}, which code table {name} has not"
+
+
+def option_faults(
+    transform: Transform | None, options: Mapping[str, Any], tables: Mapping[str, CodeTable]
+) -> Iterator[str]:
+    """Options that nothing would read, and a ``type`` that is missing or unknown."""
+    name = transform.name if transform is not None else "const"
+    reads = transform.options if transform is not None else ()
+    for key in ("system", "type"):
+        if key in options and key not in reads and (transform is not None or "const" in options):
+            yield f"{name} reads no {key}"
+    if transform is not None and not transform.columns and options.get("codes") in tables:
+        yield f"{name} reads no code table"
+    kinds = tables.get("participation")
+    if "type" in reads and kinds is not None and options.get("type") not in kinds:
+        near = get_close_matches(str(options.get("type", "")), list(kinds.rows), 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        yield f"{name} needs `type`, a code of v3-ParticipationType such as PRF{hint}"
 
 
 def constant_faults(

@@ -57,7 +57,6 @@ class Rule:
     codes: str = ""
     system: str = ""
     type: str = ""
-    unit: str = ""
     const: Any = None
     ref: str = ""
     targets: tuple[str, ...] = ()

@@ -119,7 +119,20 @@ def test_what_fhir_asks_for_is_enough():
         ('description = { from = "StudyDescription", const = "x" }', "const stands alone"),
         ('referrer = { from = "ReferringPhysicianName" }', "say with `as` how a Reference is made"),
         ('description = { ref = "Patient" }', "string needs `from`"),
+        (
+            '"identifier:accession" = { from = "AccessionNumber", as = "accession", system = "https://a.example" }',
+            "accession reads no system",
+        ),
+        ('description = { const = "x", type = "PRF" }', "const reads no type"),
+        (
+            'series."performer:a" = { from = "OperatorsName", as = "performers", type = "OPER" }',
+            "performers needs `type`, a code of v3-ParticipationType",
+        ),
+        # what is written as a number
+        ('description = { from = "(0008,1030)" }', "write StudyDescription"),
+        ('description = { from = "(0019,xx10,ACME 1.0)" }', "a private attribute has none"),
         # code tables
+        ('description = { from = "StudyDescription", codes = "modality" }', "reads no code table"),
         ('reasonCode = { from = "StudyDescription", codes = "modalty" }', "did you mean modality?"),
         ('status = { from = "Modality", as = "code" }', "code needs `codes`"),
         (
@@ -209,7 +222,10 @@ def test_every_option_of_the_language_is_taken():
         [ImagingStudy."reasonCode:a"]
         text = { from = ["StudyDescription"], with = ["Modality"], as = "string", when = { Modality = "CT" }, required = true }
         [ImagingStudy."identifier:a"]
-        value = { from = "StudyID", codes = "modality", system = "urn:x:y", type = "MR", unit = "mm" }
+        value = { from = "StudyID" }
+        [ImagingStudy.series]
+        bodySite = { from = "BodyPartExamined", as = "coding", codes = "body-part", system = "urn:x:y" }
+        "performer:a" = { from = "OperatorsName", as = "performers", type = "SPRF" }
         [ImagingStudy."note:a"]
         text = { const = "x" }
         [ImagingStudy]
@@ -223,8 +239,9 @@ def test_every_option_of_the_language_is_taken():
         "study",
         True,
     )
-    assert rule_at(root, "ImagingStudy.identifier:a.value").unit == "mm"
-    assert len(OPTIONS) == 11
+    assert rule_at(root, "ImagingStudy.series.bodySite").system == "urn:x:y"
+    assert rule_at(root, "ImagingStudy.series.performer:a").type == "SPRF"
+    assert len(OPTIONS) == 10
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,15 @@ def test_tables_become_paths_and_a_table_with_from_const_or_ref_is_a_rule():
     [
         ('[Patient]\nname = "x"', "Patient.name: expected a rule"),
         ("[Patient]\nname = true", "Patient.name: expected a rule"),
-        ('[Patient]\nname = { form = "PatientName" }', "Patient.name.form: expected a rule"),
+        (
+            '[Patient]\nname = { form = "PatientName" }',
+            "Patient.name.form: is no option of a rule; did you mean from?",
+        ),
+        (
+            '[Patient]\nname = { as = "humanName" }',
+            "Patient.name.as: stands in no rule: a rule has from, const or ref",
+        ),
+        ('extend = "base"', "extend: expected a table of rules; did you mean extends?"),
         ("[Patient.name]", "Patient.name: is empty"),
         ("Patient = 1", "Patient: expected a table of rules"),
     ],

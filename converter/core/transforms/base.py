@@ -79,6 +79,8 @@ class Transform:
     """Of united, sorted values of many instances: drops those that only repeat another one."""
     columns: tuple[str, ...] = ()
     """Columns that it reads of the rule's code table."""
+    options: tuple[str, ...] = ()
+    """Of ``system`` and ``type`` of the rule, those that it writes."""
     items: Literal["no", "may", "must"] = "no"
     """Whether its sources may, or must, be sequences."""
     companions_only: bool = False

@@ -186,7 +186,15 @@ def reasons(call: Call) -> list[dict[str, Any]] | None:
     return [*codes, *({"text": text} for text in texts)] or None
 
 
-@transform("coding", "Coding", needs=CODE_ITEM, also=SCHEMES, columns=("code",), items="may")
+@transform(
+    "coding",
+    "Coding",
+    needs=CODE_ITEM,
+    also=SCHEMES,
+    columns=("code",),
+    options=("system",),
+    items="may",
+)
 def coding(call: Call) -> dict[str, Any] | None:
     """First item of a code sequence, else a defined term looked up in the rule's table.
 

@@ -108,7 +108,11 @@ def practitioners(call: Call) -> list[Ref] | None:
 
 
 @transform(
-    "performers", "ImagingStudy.series.performer", needs=PERSON_IDENTIFICATION, agree="union"
+    "performers",
+    "ImagingStudy.series.performer",
+    needs=PERSON_IDENTIFICATION,
+    agree="union",
+    options=("type",),
 )
 def performers(call: Call) -> list[dict[str, Any]] | None:
     """People with the function that the rule's ``type`` names (v3-ParticipationType)."""

@@ -167,7 +167,9 @@ def agree(
             continue
         written = _canonical(outcome.value)
         counts[written] = counts.get(written, 0) + tally[key]
-        if written not in holders or _order(key) < _order(holders[written]):
+        if written not in holders or _rank(outcome.value, key) < _rank(
+            outcomes[holders[written]].value, holders[written]
+        ):
             holders[written] = key
     if not counts:
         absent = next((o.value for o in outcomes.values() if o.value is not None), None)
@@ -209,8 +211,18 @@ def united(rules: RuleSet, rule: Rule, key: Key, outcome: Outcome) -> Agreed:
     return agreed
 
 
-def _order(key: Key) -> tuple[bytes, ...]:
-    return tuple(value or b"" for value in key)
+def _rank(value: Any, key: Key) -> tuple[int, tuple[bytes, ...]]:
+    """Which of several that are written alike is taken: the one that tells most of what it refers to."""
+    return -_told(value), tuple(field or b"" for field in key)
+
+
+def _told(value: Any) -> int:
+    """Attributes that there are of what a value refers to."""
+    if isinstance(value, Ref):
+        return sum(1 for _, field in value.header if field.strip(b" \0"))
+    if isinstance(value, dict):
+        return sum(map(_told, value.values()))
+    return 0
 
 
 def _united(
@@ -233,7 +245,7 @@ def _united(
         for one in value if isinstance(value, list) else [value]:
             written = _canonical(one)
             held = found.get(written)
-            if held is None or _order(key) < _order(held[2]):
+            if held is None or _rank(one, key) < _rank(held[0], held[2]):
                 found[written] = (one, outcome, key)
     if not found:
         return Agreed(None, issues)

@@ -529,3 +529,17 @@ def test_what_could_not_be_read_is_told_with_its_keyword():
     [issue] = [one for one in convert(study(odd), shipped_rules()).issues if one.code == "wrong-vr"]
     assert issue.keyword == "StudyDescription"
     assert explained(odd)["ImagingStudy.description"].reason == "wrong-vr StudyDescription"
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_of_instances_that_name_one_order_or_visit_the_one_that_tells_most_of_it_is_taken(turn):
+    item = {"AccessionNumber": "A1", "RequestedProcedureDescription": "CT chest"}
+    said = {"RequestAttributesSequence": [item], "AdmissionID": "V1", "ReasonForVisit": "fall"}
+    bare = {"AccessionNumber": "A1", "AdmissionID": "V1"}
+    instances = [{**said, "SOPInstanceUID": "1.1.1"}]
+    instances += [{**bare, "SOPInstanceUID": f"1.1.{number}"} for number in range(2, 5)]
+    site = {"encounter": SITE["encounter"]}
+    made = converted(*instances[::turn], options=WITH, **site)
+    [order], [visit] = (companions(made, kind) for kind in ("ServiceRequest", "Encounter"))
+    assert order["code"] == {"text": "CT chest"}
+    assert visit["reasonCode"] == [{"text": "fall"}]

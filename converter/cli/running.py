@@ -186,6 +186,13 @@ def _refuse(
     ):
         if given.get(name) is not None and settings.format != form:
             raise usage(f"--{name.replace('_', '-')} goes with --format {form}.")
+    if (settings.format, settings.bundle_method) == ("bundle", "create") and (
+        settings.bundle_type != "transaction"
+    ):
+        raise usage(
+            "--bundle-method create needs --bundle-type transaction: entries of a batch may not refer to what"
+            " a server has yet to give an id, and a collection asks for nothing."
+        )
 
 
 def request_of(

@@ -198,6 +198,13 @@ def test_bundle_entries_put_by_id_or_create_where_none_is(capfdbinary):
     assert request["ifNoneExist"].startswith("identifier=urn:dicom:uid|urn:oid:")
 
 
+@pytest.mark.parametrize("kind", ["batch", "collection"])
+def test_only_a_transaction_creates_and_never_puts_instead(capsys, kind):
+    options = ("--format", "bundle", "--bundle-type", kind, "--bundle-method", "create")
+    assert convert(DEMO, "-o", "-", *options) == 2
+    assert "needs --bundle-type transaction" in capsys.readouterr().err
+
+
 def test_ndjson_begins_a_new_file_beyond_a_size():
     assert convert(DEMO, "-o", "out", "--format", "ndjson", "--max-file-size", "1kB") == 0
     assert len(list(Path("out").glob("ImagingStudy.*.ndjson"))) == 3

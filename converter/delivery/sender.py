@@ -30,6 +30,13 @@ __all__ = ["Rendered", "Renderer", "Sender", "Tally", "Timing", "refusal_of"]
 
 Json = dict[str, Any]
 
+SAID = {
+    "connect": "nobody answers",
+    "timeout": "no answer in time",
+    "tls": "no TLS connection comes about",
+    "broken": "the connection is cut off",
+}
+"""Why there is no answer, for people."""
 HEARTBEAT = 0.5
 UNMADE = 5.0
 """Seconds after which a study that has no conversion is looked at again."""
@@ -376,7 +383,9 @@ def _where(error: Exception) -> str:
 
 def _said(delivery: Delivery) -> str:
     answer = delivery.answer
-    return answer.failure or f"HTTP {answer.status}"
+    if not answer.failure and not answer.status:  # each attempt met another writer
+        return "somebody else writes the same resource again and again"
+    return SAID.get(answer.failure, f"HTTP {answer.status}")
 
 
 def refusal_of(data: bytes) -> Refusal | None:

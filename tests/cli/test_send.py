@@ -104,7 +104,7 @@ def test_a_server_that_is_away_is_exit_6_with_the_line_to_go_on(folder, capsys):
     told = capsys.readouterr().err
     assert "dcm2fhir send" in told
     assert "convert.db" in told
-    assert f"3 studies waiting for {base}: connect" in told
+    assert f"3 studies waiting for {base}: nobody answers" in told
     report = json.loads((folder / "r.json").read_bytes())
     assert {study["state"] for study in report["studies"]} == {"queued"}
     assert report["exit_code"] == 6

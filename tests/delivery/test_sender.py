@@ -107,7 +107,7 @@ def test_a_server_that_is_away_for_72_hours_costs_nothing(box):
     tally = sender.run(until=began + 72 * HOUR)
     assert rss() - before < 50
     assert (tally.delivered, tally.undelivered, dict(tally.reasons)) == (0, 100, {})
-    assert tally.last == {stub.base: "connect"}
+    assert tally.last == {stub.base: "nobody answers"}
     assert max(waits) <= 300
     late = waits[len(waits) // 2 :]
     assert len({wait // 60 for wait in late}) == 5, "over the whole of the five minutes"
@@ -236,6 +236,15 @@ def test_one_refusal_in_a_hundred_delays_nobody(stub, box):
     assert box.outbox.replay([letter], 0.0) == 1
     assert box.sender(stub.base).run().delivered == 1
     assert whole(stub, uids)
+
+
+def test_a_resource_that_others_write_all_the_time_waits_and_says_so(stub, box):
+    box.fill(1, stub.base)
+    stub.fault = lambda asked: Fault(412, {}, outcome("conflict", "x")) if asked.method == "PUT" and asked.path.startswith("ImagingStudy") else None  # fmt: skip
+    clock = Clock(scale=100)
+    tally = box.sender(stub.base, clock=clock).run(until=clock.now() + 60)
+    assert tally.waiting == {stub.base: 1}
+    assert tally.last == {stub.base: "somebody else writes the same resource again and again"}
 
 
 def test_a_replay_renders_anew(stub, box):

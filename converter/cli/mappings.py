@@ -102,10 +102,14 @@ def check(paths: tuple[Path, ...], config_file: str | None, state: str | None, *
     overlays = folders[0] if folders else Path(config.convert.mappings or "")
     files = [str(path) for path in paths if not path.is_dir()]
     named = [name if "/" in name else f"./{name}" for name in files]
+    if folders and not _held(overlays):
+        raise ConfigurationError(f"{overlays}: holds neither *.toml nor codes/*.csv")
     faults, count = compiled(config, named, overlays)
     if faults:
         raise MappingError(faults)
     click.echo(f"ok: {count} examples hold")
+    if own := [*files, *_held(overlays)]:
+        click.echo(f"of yours: {', '.join(own)}")
     if state:
         rules = load(
             [*config.convert.profile, *named],
@@ -113,6 +117,13 @@ def check(paths: tuple[Path, ...], config_file: str | None, state: str | None, *
             overlays=overlays if overlays != Path() else None,
         )
         _tell_not_kept(state, rules)
+
+
+def _held(overlays: Path) -> list[str]:
+    """Files of a site's folder that are in force."""
+    if overlays == Path():
+        return []
+    return sorted(map(str, [*overlays.glob("*.toml"), *overlays.glob("codes/*.csv")]))
 
 
 def compiled(config: Config, named: Sequence[str], overlays: Path) -> tuple[list[Fault], int]:

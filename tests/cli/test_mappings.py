@@ -53,6 +53,17 @@ def test_check_runs_every_example(capsys):
     assert count >= 20
 
 
+def test_check_says_what_is_in_force_of_a_site_and_refuses_a_folder_of_nothing(tmp_path, capsys):
+    folder = tmp_path / "m"
+    (folder / "codes").mkdir(parents=True)
+    assert run(["mappings", "check", str(folder)]) == 3
+    assert "holds neither *.toml nor codes/*.csv" in capsys.readouterr().err
+    (folder / "a.toml").write_text("[ImagingStudy]\nlocation = false\n")
+    (folder / "codes" / "body-part.csv").write_text("term,code,display,paired\n")
+    assert run(["mappings", "check", str(folder)]) == 0
+    assert f"of yours: {folder}/a.toml, {folder}/codes/body-part.csv\n" in capsys.readouterr().out
+
+
 def test_init_writes_an_overlay_that_check_takes(capsys):
     assert run(["mappings", "init"]) == 0
     assert Path("site.toml").read_text(encoding="utf-8") == TEMPLATE

@@ -197,7 +197,7 @@ def _laid(shipped_one: CodeTable | None, table: CodeTable, file: str, read: _Rea
 
 def _stray(overlay: Path, tables: Mapping[str, CodeTable], read: _Read) -> None:
     """Tell of files in a site's folder that nothing reads, whatever their owner thinks."""
-    for path in sorted([*overlay.iterdir(), *(overlay / "codes").glob("*")]):
+    for path in sorted([*overlay.glob("*"), *overlay.glob("codes/*")]):
         name, kind = f"{overlay.name}/{path.relative_to(overlay)}", path.suffix.lower()
         if kind == ".csv" and path.parent == overlay:
             read.faults.append(Fault(name, "", "is not read: code tables stand in codes/"))

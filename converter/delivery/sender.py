@@ -368,7 +368,7 @@ class Sender:
                 self.outbox.reopen(target.name, target.streak, now)
                 for reason in STUDYWISE & self.tally.reasons.keys():
                     self.tally.reasons[reason] -= min(number, self.tally.reasons[reason])
-                why = f"the same refusal of {number} studies in a row"
+                why = f"the same refusal of {number} studies in a row: {target.same}"
                 target.open(why, now + self.timing.probe)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from converter.delivery.job import Policy
 from converter.delivery.shared import Shared
 from converter.delivery.talk import Client, Delivery
@@ -48,6 +50,8 @@ class Target:
     streak: list[str] = field(default_factory=list)
     """Studies that were refused in a row for the same reason."""
     fingerprint: str = ""
+    same: str = ""
+    """The last refusal, for people."""
     failures: int = 0
     """How often in a row the server could not be reached at all."""
     down_until: float = 0.0
@@ -161,9 +165,10 @@ class Target:
 
     def refused(self, study_uid: str, delivery: Delivery, probe_at: float) -> bool:
         """Count a refusal; tell whether it goes on with a streak that opened the circuit."""
-        mark = delivery.refusal.fingerprint if delivery.refusal else ""
-        if delivery.reason not in STUDYWISE or not mark:
+        refusal = delivery.refusal
+        if delivery.reason not in STUDYWISE or refusal is None:
             return False
+        mark, self.same = refusal.fingerprint, str(msgspec.structs.replace(refusal, names=()))
         if mark != self.fingerprint:
             self.close()
             self.fingerprint = mark

@@ -391,7 +391,7 @@ def test_ten_refusals_that_say_the_same_are_no_fault_of_the_studies(stub, box):
     assert tally.undelivered >= 40 - sum(tally.reasons.values())
     assert box.outbox.letters() == []
     assert tally.circuits[stub.base].endswith(
-        "in a row: HTTP 422; to PUT ImagingStudy; error invalid"
+        "in a row: HTTP 422; to PUT Patient; error processing"
     )
     stub.fault = lambda asked: None
     assert box.sender(stub.base).run().delivered == 40

@@ -104,7 +104,8 @@ class Receivers:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = subprocess.Popen(  # noqa: S603  our own interpreter and module
-                [sys.executable, "-m", "converter.listener.process", str(theirs.fileno())],
+                # -P: modules come from where they are installed, never from the working folder
+                [sys.executable, "-P", "-m", "converter.listener.process", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""A receiver's process: ``python -m converter.listener.process FD``, started by the supervisor and by nobody else."""
+"""A receiver's process: ``python -P -m converter.listener.process FD``, started by the supervisor and by nobody else."""
 
 from __future__ import annotations
 

@@ -41,9 +41,8 @@ class Daemon:
             [*command, *options],
             stderr=self.log,
             stdout=self.log,
-            cwd=ROOT,
             env=environment,
-            **given,
+            **{"cwd": ROOT, **given},
         )
         self.port = self.http = None
 

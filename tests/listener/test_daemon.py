@@ -57,6 +57,16 @@ def test_a_study_is_published_when_it_is_quiet_and_again_when_an_instance_comes(
     assert stat.S_IMODE(running.state.parent.stat().st_mode) == 0o700
 
 
+def test_no_module_comes_from_the_folder_that_it_is_started_in(daemon, instance, tmp_path):
+    """Who may write there, such as on a disc of a patient's, would have their code run."""
+    folder = tmp_path / "disc"
+    folder.mkdir()
+    for name in ("converter", "json", "msgspec", "pynetdicom", "socket"):
+        (folder / f"{name}.py").write_text("raise SystemExit('not ours')")
+    running = daemon(program=("-P", "-m", "converter"), cwd=folder)
+    assert send(running, instance("1.2.3")) == [0]
+
+
 def test_an_open_association_holds_its_study_back_until_the_cap(daemon, instance):
     running = daemon("--quiet-period", "1s", "--quiet-cap", "4s")
     with Sender(running.port).associate() as sender:

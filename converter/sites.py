@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["value_fault"]
 
-_URIS = {"system", "assigner_system", "wado_rs", "viewer"}
+_SYSTEMS = {"system", "assigner_system"}
+_URLS = {"wado_rs", "viewer"}
 _OF_URIS = {"practitioner_systems", "order_systems", "coding_schemes"}
 
 
@@ -30,7 +31,9 @@ def value_fault(key: Sequence[str], value: str) -> str:
     check = None
     if of_peer or tuple(key[:-1]) == ("site",):
         check = _ASSUMED.get(key[-1])
-    elif key[0] == "site" and (key[-1] in _URIS or key[1] in _OF_URIS):
+    elif key[0] == "site" and (key[-1] in _SYSTEMS or key[1] in _OF_URIS):
+        check = _system_fault
+    elif key[0] == "site" and key[-1] in _URLS:
         check = _uri_fault
     return check(value) if check and value else ""
 
@@ -41,6 +44,16 @@ def _uri_fault(uri: str) -> str:
     # otherwise each study would have it as a finding
     found = uri_fault(uri)
     return found[1] if found else ""
+
+
+def _system_fault(system: str) -> str:
+    from converter.fhir.primitives import SCHEME
+
+    if (found := _uri_fault(system)) or SCHEME.match(system):
+        return found
+    oid = system.replace(".", "").isdecimal()
+    hint = f"urn:oid:{system}" if oid else "https://hospital.example/mrn"
+    return f"is no absolute URI: write it as {hint}"
 
 
 def _zone_fault(zone: str) -> str:

@@ -128,6 +128,9 @@ def test_all_faults_are_told_at_once_with_the_nearest_name(tmp_path):
         system = "foo bar"
         [site.order_systems]
         RIS = "urn:oid:2.999.77"
+        HIS = "1.2.276.0.76.4"
+        [site.coding_schemes]
+        99LOCAL = "local/codes"
         [site.encounter]
         encounter_class = { system = "urn:uuid:x", code = "AMB" }
         """.replace("patient = 3\n", ""),
@@ -157,6 +160,8 @@ def test_all_faults_are_told_at_once_with_the_nearest_name(tmp_path):
         "site.charset: is no SpecificCharacterSet such as ISO_IR 100",
         "site.patient.issuers.C.system: white space in a URI",
         "site.order_systems.RIS: no valid OID behind urn:oid: (four components or more, none with a leading zero)",
+        "site.order_systems.HIS: is no absolute URI: write it as urn:oid:1.2.276.0.76.4",
+        "site.coding_schemes.99LOCAL: is no absolute URI: write it as https://hospital.example/mrn",
         "site.encounter.encounter_class.system: no valid UUID in lower case behind urn:uuid:",
         "listen.peers.ct1.timezone: is no IANA time zone such as Europe/London",
         "listen.peers.ct1.charset: is no SpecificCharacterSet such as ISO_IR 100",
@@ -215,13 +220,13 @@ def test_paths_in_a_file_are_relative_to_that_file(tmp_path):
 def test_tables_of_a_site_are_kept_by_their_exact_key(tmp_path):
     path = written(
         tmp_path,
-        '[site.patient.issuers."St. Mary"]\nsystem = "x"\n[site.order_systems]\n"R.I.S" = "y"',
+        '[site.patient.issuers."St. Mary"]\nsystem = "urn:a:x"\n[site.order_systems]\n"R.I.S" = "urn:a:y"',
     )
     loaded = load(path, {})
-    assert loaded.config.site.patient.issuers["St. Mary"].system == "x"
+    assert loaded.config.site.patient.issuers["St. Mary"].system == "urn:a:x"
     shown = {setting.key: (setting.value, setting.origin) for setting in settings_of(loaded)}
-    assert shown['site.patient.issuers."St. Mary".system'] == ("x", str(path))
-    assert shown['site.order_systems."R.I.S"'] == ("y", str(path))
+    assert shown['site.patient.issuers."St. Mary".system'] == ("urn:a:x", str(path))
+    assert shown['site.order_systems."R.I.S"'] == ("urn:a:y", str(path))
 
 
 KEY = "correct horse battery staple"
@@ -239,6 +244,24 @@ def test_a_secret_of_the_environment_is_masked():
     assert loaded.config.site.identity_key == KEY
     assert KEY not in repr(settings_of(loaded))
     assert next(setting for setting in settings_of(loaded) if setting.secret).value == "********"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("https://user:hunter2@a.example/r4", "https://********@a.example/r4"),
+        ("https://hunter2@a.example/r4", "https://********@a.example/r4"),
+        ("https://a.example/r4?apikey=hunter2", "https://a.example/r4?********"),
+        ("postgresql://dcm2fhir@db/x", "postgresql://dcm2fhir@db/x"),
+        ("postgresql://dcm2fhir:hunter/2@db/x", "postgresql://dcm2fhir:********@db/x"),
+        ("postgresql://db/x?password=hunter2&sslmode=require", "postgresql://db/x?password=********&sslmode=require"),
+    ],
+)  # fmt: skip
+def test_a_password_in_an_address_is_masked(given, shown):
+    loaded = load(environ={"DCM2FHIR_LISTEN__STATE": given, "DCM2FHIR_CONVERT__TO": given})
+    values = {setting.key: setting.value for setting in settings_of(loaded)}
+    assert values["listen.state"] == shown
+    assert values["convert.to"] == (shown,)
 
 
 def test_a_secret_in_a_configuration_file_is_refused_and_not_repeated(tmp_path):

@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 PREFIX = "DCM2FHIR_"
+MASK = "********"
 _OF_OTHERS = re.compile(r"CONFIG|TEST_.*|(.*_)?(SERVICE_HOST|SERVICE_PORT.*|PORT_[0-9]+_.*)")
 """What Kubernetes makes for a service, and our tests."""
 
@@ -362,8 +363,20 @@ def _flatten(value: msgspec.Struct, at: Key, origins: Mapping[Key, str]) -> Iter
                     )
         else:
             secret = "secret" in _extra(field.type)
-            shown = "********" if secret and item else item
+            shown = MASK if secret and item else _masked(item)
             yield Setting(_dotted(key), shown, origins.get(key, "default"), secret)
+
+
+def _masked(item: Any) -> Any:
+    """Hide what should stand in no URL, and may: passwords, and what is asked of a web server."""
+    if isinstance(item, tuple):
+        return tuple(_masked(each) for each in item)
+    if not isinstance(item, str) or "://" not in item:
+        return item
+    text = re.sub(r"^(https?://)[^/?#]*@", rf"\1{MASK}@", item)  # a name alone may be a token
+    text = re.sub(r"(?<=://)([^:/@]*:).*@", rf"\1{MASK}@", text)
+    text = re.sub(r"(?<=password=)[^&]+", MASK, text)
+    return re.sub(r"^(https?://[^?]*\?).+", rf"\1{MASK}", text)
 
 
 def _dotted(key: Key) -> str:

@@ -120,18 +120,38 @@ def _together(loaded: Loaded) -> Iterator[tuple[list[Key], str]]:
 
 
 def destination_faults(loaded: Loaded) -> list[Fault]:
-    """What of ``convert.to`` a run with these destinations refuses."""
+    """What of ``convert.to`` and of the addresses of ``[destinations]`` a run refuses."""
+    from converter.delivery.address import normalised
     from converter.delivery.destinations import resolve
 
     config = loaded.config
-    origin = loaded.origins.get(("convert", "to"), "")
-    found = []
+    plain = config.delivery.allow_http
+    found: dict[Key, Fault] = {}
+
+    def fault(at: Key, error: ConfigurationError) -> Fault:
+        return Fault(loaded.origins.get(at, ""), ".".join(at), str(error).removeprefix("--to "))
+
+    for name, settings in config.destinations.items():
+        for key in ("url", "token_url"):
+            at = ("destinations", name, key)
+            try:
+                if address := getattr(settings, key):
+                    normalised(address, allow_http=plain)
+            except ConfigurationError as error:
+                found[at] = fault(at, error)
+    usable = {
+        name: settings
+        for name, settings in config.destinations.items()
+        if ("destinations", name, "url") not in found
+    }
+    others = []
     for text in config.convert.to:
         try:
-            resolve([text], config.destinations, allow_http=config.delivery.allow_http)
+            if text in usable or text not in config.destinations:
+                resolve([text], usable, allow_http=plain)
         except ConfigurationError as error:
-            found.append(Fault(origin, "convert.to", str(error).removeprefix("--to ")))
-    return list(dict.fromkeys(found))
+            others.append(fault(("convert", "to"), error))
+    return [*found.values(), *dict.fromkeys(others)]
 
 
 READ = (

@@ -146,6 +146,20 @@ def test_check_tells_files_that_are_not_there(capsys, tmp_path):
     assert err.count("is not there") == 2
 
 
+def test_check_tells_addresses_of_destinations_that_a_run_refuses(capsys, tmp_path):
+    (tmp_path / "dcm2fhir.toml").write_text(
+        '[convert]\nto = ["main"]\n'
+        '[destinations.main]\nurl = "https://user:hunter2@a.example/fhir"\n'
+        '[destinations.other]\nurl = "https://b.example"\ntoken_url = "http://c.example/token"\n'
+    )
+    assert run(["config", "check"]) == 3
+    err = capsys.readouterr().err
+    assert "dcm2fhir.toml: destinations.main.url: the URL of a.example holds a name" in err
+    assert "dcm2fhir.toml: destinations.other.token_url: http://c.example would send" in err
+    assert "convert.to" not in err
+    assert "hunter2" not in err
+
+
 def test_check_tells_each_destination_that_a_run_refuses(capsys, tmp_path):
     (tmp_path / "dcm2fhir.toml").write_text(
         '[convert]\nto = ["http://example.org/fhir", "nosuch", "mian", "main"]\n'

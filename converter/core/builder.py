@@ -260,7 +260,9 @@ def put(found: dict[str, Any], node: Node, value: Any) -> None:
     """Set an element: one value or a list as FHIR has it, nothing but the reason where it is absent."""
     name = node.name
     if isinstance(value, Absent):
-        extension = {"extension": [{"url": DATA_ABSENT, "valueCode": value.reason}]}
+        extension: dict[str, Any] = {"extension": [{"url": DATA_ABSENT, "valueCode": value.reason}]}
+        if value.part:
+            extension = {value.part: extension}
         primitive = node.fhir_type[:1].islower()
         key = f"_{name}" if primitive else name
         found[key] = [extension] if node.repeats else extension

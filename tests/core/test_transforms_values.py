@@ -320,3 +320,11 @@ def test_ips_says_that_an_unknown_birth_date_or_name_is_unknown(born, there):
     made = patient({"PatientBirthDate": born, "PatientName": ""}, rules=rules)
     assert ("birthDate" in made, "_birthDate" in made) == (there, not there)
     assert made["name"][0]["_text"]["extension"][0]["valueCode"] == "unknown"
+
+
+def test_a_name_that_one_instance_has_is_not_unknown_because_others_lack_it():
+    empty = [{"SOPInstanceUID": f"1.1.{number}", "PatientName": ""} for number in range(1, 4)]
+    instances = [*empty, {"SOPInstanceUID": "1.1.4", "PatientName": "One^A"}]
+    made = converted(*instances, rules=shipped_rules("ips"))
+    assert [one["text"] for one in made.companions[0]["name"]] == ["A One"]
+    assert "values-differ" not in codes(made)

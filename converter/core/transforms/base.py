@@ -38,6 +38,8 @@ class Absent:
 
     reason: str = "unknown"
     """Code of FHIR's data-absent-reason."""
+    part: str = ""
+    """Child that carries it, such as ``_text`` of a name; empty: the element itself."""
 
 
 @dataclass(frozen=True, slots=True)

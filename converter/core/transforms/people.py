@@ -32,13 +32,9 @@ def human_name(call: Call) -> list[dict[str, Any]] | None:
 
 
 @transform("humanNameOrUnknown", "HumanName", always=True)
-def human_name_or_unknown(call: Call) -> list[dict[str, Any]]:
+def human_name_or_unknown(call: Call) -> list[dict[str, Any]] | Absent:
     """A PN, or a name of which only the text is said to be unknown (IPS wants a name)."""
-    reason = {
-        "url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason",
-        "valueCode": Absent().reason,
-    }
-    return human_name(call) or [{"_text": {"extension": [reason]}}]
+    return human_name(call) or Absent(part="_text")
 
 
 def _use(call: Call) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from converter.errors import ConfigurationError
 
-__all__ = ["is_loopback", "normalised", "shown"]
+__all__ = ["is_loopback", "is_open", "normalised", "shown"]
 
 PORTS = {"http": 80, "https": 443}
 
@@ -35,7 +35,7 @@ def normalised(url: str, *, allow_http: bool = False) -> str:
         raise ConfigurationError(f"{shown(url)} is no base URL such as https://fhir.example/r4")
     if parts.query or parts.fragment:
         raise ConfigurationError(f"the base URL of {host} has a query or a fragment")
-    if scheme == "http" and not allow_http and not is_loopback(host):
+    if not allow_http and is_open(url):
         raise ConfigurationError(
             f"http://{host} would send patients' data readable to all on the way: use https, or say "
             "--allow-http (delivery.allow_http) if the network is secured otherwise"
@@ -54,6 +54,12 @@ def is_loopback(host: str) -> bool:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def is_open(url: str) -> bool:
+    """Whether others on the way can read what is sent to a URL."""
+    parts = urlsplit(url.strip())
+    return parts.scheme.lower() != "https" and not is_loopback((parts.hostname or "").lower())
 
 
 def shown(url: str) -> str:

@@ -154,10 +154,10 @@ class ClientCredentials:
             raise TokenError(passing=True)
         try:
             answer = orjson.loads(body)
-            token, life = str(answer["access_token"]), float(answer.get("expires_in") or 300)
+            token, life = answer["access_token"], float(answer.get("expires_in") or 300)
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
             token, life = "", 0.0
-        if status != 200 or not token:
+        if status != 200 or not token or not isinstance(token, str):
             raise TokenError(passing=False)
         self._token = token
         self._until = self._clock() + max(life - LEEWAY, life / 2)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from converter import __version__
-from converter.delivery.address import is_loopback, normalised
+from converter.delivery.address import is_loopback, is_open, normalised
 from converter.delivery.answers import Answer, Asked, Failure, retry_after
 from converter.delivery.auth import Credentials, TokenError, credentials
 from converter.delivery.secret import stamp
@@ -36,6 +36,8 @@ __all__ = ["FhirClient"]
 FHIR_JSON = "application/fhir+json"
 LARGEST = 256 << 20
 """Bytes of an answer that are read at most."""
+LARGEST_TOKEN = 1 << 20
+"""The same of an answer that is no FHIR: a token, or where to get one."""
 TOKEN_TIMEOUT = 20.0
 SILENT = ("httpx2", "httpcore2", "stamina")
 
@@ -77,6 +79,7 @@ class FhirClient:
         self._quiet_until = 0.0
         self._quiet_status = 0
         self._settings = settings
+        self._allow_http = allow_http
         self._timeout = timeout
         self._connections = connections
         self._files = tuple(
@@ -239,7 +242,7 @@ class FhirClient:
             )
             response = http.send(request, stream=True)
             try:
-                data = _read(response, until)
+                data = _read(response, until, LARGEST)
             finally:
                 response.close()
         except _TooLongError:
@@ -283,22 +286,31 @@ class FhirClient:
         import httpx2
         import stamina
 
+        if not self._allow_http and is_open(url):  # the server named it, nobody configured it
+            return 400, b""
         patience = min(TOKEN_TIMEOUT, 2 * self._timeout)
         try:
             for attempt in stamina.retry_context(
                 on=httpx2.TransportError, attempts=3, timeout=patience, wait_initial=0.2
             ):
                 with attempt:
-                    response = self._current().request(
+                    http = self._current()
+                    until = time.monotonic() + patience
+                    request = http.build_request(
                         method,
                         url,
                         data=form,
                         headers={**(headers or {}), "Accept": "application/json"},
                         timeout=patience / 2,
                     )
-        except (httpx2.HTTPError, httpx2.InvalidURL):
+                    response = http.send(request, stream=True)
+                    try:
+                        data = _read(response, until, LARGEST_TOKEN)
+                    finally:
+                        response.close()
+        except (httpx2.HTTPError, httpx2.InvalidURL, _TooLongError):
             return 0, b""
-        return response.status_code, response.content
+        return response.status_code, data
 
 
 @cache
@@ -313,14 +325,14 @@ class _TooLongError(Exception):
     pass
 
 
-def _read(response: httpx2.Response, until: float) -> bytes:
+def _read(response: httpx2.Response, until: float, most: int) -> bytes:
     """Read a body, bounded in size and time: a server that dribbles would hold us for ever."""
     parts: list[bytes] = []
     size = 0
     for part in response.iter_bytes():
         parts.append(part)
         size += len(part)
-        if size > LARGEST or time.monotonic() > until:
+        if size > most or time.monotonic() > until:
             raise _TooLongError
     return b"".join(parts)
 

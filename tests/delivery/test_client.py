@@ -295,6 +295,69 @@ def test_no_token_is_a_circuit_and_a_broken_endpoint_is_not(stub, opened, tmp_pa
     assert decide(speaker().request("GET", "metadata", "read"), "read") == "again"
 
 
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [
+        ({"access_token": {"a": "b"}}, "circuit"),
+        ({"access_token": 7}, "circuit"),
+        ({"access_token": "x" * (1 << 20)}, "again"),
+    ],
+)
+def test_what_is_no_token_is_sent_to_nobody(stub, opened, tmp_path, given, then):
+    (tmp_path / "secret").write_text("s3cret")
+    speaker = opened(stub.base, auth="oauth2", token_url=f"{stub.base}/token", client_id="us", client_secret_file=str(tmp_path / "secret"))  # fmt: skip
+    stub.fault = lambda asked: Fault(200, {}, given) if asked.path == "token" else None
+    assert decide(speaker.request("GET", "metadata", "read"), "read") == then
+    assert {asked.path for asked in stub.log} == {"token"}
+
+
+def test_a_token_endpoint_that_dribbles_is_left(opened, tmp_path):
+    (tmp_path / "secret").write_text("s3cret")
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as ready:
+
+        def dribble():
+            while not over.is_set():
+                taken, _ = ready.accept()
+                with taken:
+                    taken.recv(9999)
+                    taken.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                    try:
+                        while not over.wait(0.05):
+                            taken.sendall(b" ")
+                    except OSError:
+                        pass
+
+        thread = threading.Thread(target=dribble, daemon=True)
+        thread.start()
+        base = f"http://127.0.0.1:{ready.getsockname()[1]}"
+        speaker = opened(base, auth="oauth2", token_url=f"{base}/token", client_id="us", client_secret_file=str(tmp_path / "secret"), timeout=0.3)  # fmt: skip
+        began = time.monotonic()
+        assert decide(speaker.request("GET", "metadata", "read"), "read") == "again"
+        assert time.monotonic() - began < 3
+        over.set()
+        socket.create_connection(ready.getsockname()).close()
+        thread.join()
+
+
+def test_a_token_endpoint_that_others_can_listen_to_gets_nothing(stub, opened, tmp_path):
+    """The server names it, so nobody could look at it before."""
+    key = ECKey.generate_key("P-384")
+    (tmp_path / "key").write_bytes(key.as_pem(private=True))
+    real = stub.answer
+
+    def answer(asked, data):
+        if asked.path == ".well-known/smart-configuration":
+            return 200, {}, {"token_endpoint": "http://192.0.2.1/token"}
+        return real(asked, data)
+
+    stub.answer = answer
+    speaker = opened(stub.base, auth="smart", client_id="us", key_file=str(tmp_path / "key"))
+    began = time.monotonic()
+    assert decide(speaker.request("GET", "metadata", "read"), "read") == "circuit"
+    assert time.monotonic() - began < 3, "it was asked"
+
+
 @pytest.mark.parametrize("algorithm", ["RS384", "ES384"])
 @pytest.mark.parametrize("form", ["pem", "jwk"])
 def test_smart_backend_services(stub, opened, tmp_path, algorithm, form):

@@ -161,10 +161,12 @@ def _find(named: str | Path | None, environ: Mapping[str, str]) -> Path | None:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise MappingError([Fault.of_encoding(str(path), error)]) from error
+    except tomllib.TOMLDecodeError as error:
         raise MappingError([Fault(str(path), "", f"is no TOML: {error}")]) from error
 
 

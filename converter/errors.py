@@ -81,6 +81,12 @@ class Fault:
     message: str
     """What is wrong and, where one is near, the name that was probably meant."""
 
+    @classmethod
+    def of_encoding(cls, file: str, error: UnicodeDecodeError) -> Fault:
+        """Fault of a file that is no UTF-8 text, with the line."""
+        line = error.object.count(b"\n", 0, error.start) + 1
+        return cls(file, f"line {line}", "is no UTF-8 text: save it as UTF-8")
+
     def __str__(self) -> str:
         return (
             f"{self.file}: {self.key}: {self.message}"

@@ -96,15 +96,10 @@ def _document(path: Path, name: str, read: _Read) -> dict[str, Any]:
     try:
         return tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        read.faults.append(_encoding_fault(name, error))
+        read.faults.append(Fault.of_encoding(name, error))
     except tomllib.TOMLDecodeError as error:
         read.faults.append(Fault(name, "", f"is no TOML: {error}"))
     return {}
-
-
-def _encoding_fault(name: str, error: UnicodeDecodeError) -> Fault:
-    line = error.object.count(b"\n", 0, error.start) + 1
-    return Fault(name, f"line {line}", "is no UTF-8 text: save it as UTF-8")
 
 
 def _add(path: Path, name: str, kind: str, read: _Read) -> None:
@@ -165,7 +160,7 @@ def _tables(overlay: Path | None, read: _Read) -> dict[str, CodeTable]:
             try:
                 table = parse_table(path.name, data.decode("utf-8"))
             except UnicodeDecodeError as error:
-                read.faults.append(_encoding_fault(file, error))
+                read.faults.append(Fault.of_encoding(file, error))
             except MappingError as error:
                 read.faults += [replace(fault, file=file) for fault in error.faults]
             else:

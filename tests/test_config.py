@@ -217,6 +217,14 @@ def test_paths_in_a_file_are_relative_to_that_file(tmp_path):
     assert load(environ={"DCM2FHIR_CONVERT__OUTPUT": "out"}).config.convert.output == "out"
 
 
+def test_a_file_of_windows_is_read_and_one_in_latin_1_is_told_with_its_line(tmp_path):
+    path = tmp_path / "dcm2fhir.toml"
+    path.write_bytes(b"\xef\xbb\xbf[site]\r\ntimezone = 'Europe/Berlin'\r\n")
+    assert load(path, {}).config.site.timezone == "Europe/Berlin"
+    path.write_bytes(b"[site]\n# M\xfcller\n")
+    assert faults(path, {}) == [f"{path}: line 2: is no UTF-8 text: save it as UTF-8"]
+
+
 def test_tables_of_a_site_are_kept_by_their_exact_key(tmp_path):
     path = written(
         tmp_path,

@@ -316,7 +316,7 @@ def _anchored(key: Key, value: Any, folder: Path) -> Any:
     """Paths in a file are relative to that file, wherever the command runs."""
     if "path" in _extra(_field(key)) and value not in {"", "-"} and "://" not in value:
         return str(folder / value)
-    if key == ("convert", "profile"):
+    if key[-1] == "profile":  # of a run, and of a destination
         return tuple(str(folder / name) if name.endswith(".toml") else name for name in value)
     return value
 

@@ -212,6 +212,12 @@ def test_paths_in_a_file_are_relative_to_that_file(tmp_path):
     assert convert.profile == ("ips", str(tmp_path / "etc" / "site.toml"))
     assert convert.report == "/r.json"
     assert convert.mappings == ""
+    written(
+        tmp_path / "etc", "[destinations.main]\nprofile = ['./site.toml', 'ips']\ntoken_file = 't'"
+    )
+    main = load(path, {}).config.destinations["main"]
+    assert main.profile == (str(tmp_path / "etc" / "site.toml"), "ips")
+    assert main.token_file == str(tmp_path / "etc" / "t")
     written(tmp_path / "etc", "[convert]\noutput = '-'")
     assert load(path, {}).config.convert.output == "-"
     assert load(environ={"DCM2FHIR_CONVERT__OUTPUT": "out"}).config.convert.output == "out"

@@ -24,7 +24,9 @@ LEAST = 200
 """Files of a task at least, so that a task costs more than its way to a worker."""
 MOST = 500
 MEMBERS = 2000
-"""Members of an archive in one task."""
+"""Members of an archive in one task, at least."""
+PARTS = 16
+"""Tasks of an archive at most: each reads all of its directory."""
 DICOMDIR_CLASS = b"\x02\x00\x02\x00UI\x14\x001.2.840.10008.1.3.10"
 """Media Storage SOP Class UID of a DICOMDIR as explicit little endian, PS3.10 section 7.1."""
 
@@ -296,8 +298,9 @@ class _Planner:
             # A kept state replaces what an archive gave in one transaction: one task.
             yield Task("archive", (entry,), 0, count)
             return
-        for first in range(0, max(count, 1), MEMBERS):
-            yield Task("archive", (entry,), first, min(count, first + MEMBERS))
+        size = max(MEMBERS, -(-count // PARTS))
+        for first in range(0, max(count, 1), size):
+            yield Task("archive", (entry,), first, min(count, first + size))
 
     def input(self, item: Input) -> Iterator[Task | Skipped]:
         if item.folder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from converter.errors import SourceError
 from converter.sources import Filters, Input, Own, Skipped, look, plan
 from converter.sources.archives import sniff
-from converter.sources.planning import LEAST, MOST, listed
+from converter.sources.planning import LEAST, MEMBERS, MOST, PARTS, listed
 
 
 @pytest.fixture
@@ -127,6 +128,19 @@ def test_a_pipe_is_no_file(folder):
     os.mkfifo(folder / "pipe")
     skipped = [item for item in plan([str(folder)]) if isinstance(item, Skipped)]
     assert skipped == [Skipped(str(folder / "pipe"), "special-file")]
+
+
+def test_a_large_archive_makes_few_tasks_that_hold_all_of_it(tmp_path):
+    """Each task reads the directory of the archive, and that grows with it."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(MEMBERS * PARTS + 1):
+            archive.writestr(zipfile.ZipInfo(f"{number}"), b"")
+    tasks = list(plan([str(path)]))
+    assert len(tasks) == PARTS
+    ends = [task.last for task in tasks]
+    assert [task.first for task in tasks] == [0, *ends[:-1]]
+    assert ends[-1] == MEMBERS * PARTS + 1
 
 
 @pytest.mark.parametrize("name", ["pipe", "pipe.zip"])

@@ -23,7 +23,7 @@ __all__ = ["dead"]
 STATE = option(
     "--state",
     metavar="FILE|URL",
-    help="The study store (default: the daemon's, which is listen.db in $XDG_STATE_HOME/dcm2fhir, or convert.db where that is not there).",
+    help="The study store (default: the daemon's, which is listen.db in $XDG_STATE_HOME/dcm2fhir, or that of convert where it is not there).",
 )
 TO = option("--to", metavar="URL|NAME", default="", help="Only of this destination.")
 CONFIG = option("--config", "config_file", metavar="FILE", help="Configuration file.")
@@ -159,20 +159,22 @@ def _beside(
     after: Callable[[StatePlace], None] = lambda _: None,
 ) -> int:
     """Do something with an outbox beside whoever uses it, and say whose it is."""
-    state = configuration(config_file, {"listen.state": state}).config.listen.state
+    config = configuration(config_file, {"listen.state": state}).config
+    state = config.listen.state
     from converter.cli.delivering import state_file
     from converter.cli.places import ELSEWHERE
     from converter.store import open_beside, place_of
 
     path = place_of(state or str(state_file("listen.db")))
     if not state and isinstance(path, Path) and not path.is_file():
-        path = convert = state_file("convert.db")
-        if not convert.is_file():
+        convert = state_file("convert.db")
+        if not config.convert.state and not convert.is_file():
             click.echo(
-                f"no state is kept yet in {path.parent}, so nothing was refused; {ELSEWHERE}",
+                f"no state is kept yet in {convert.parent}, so nothing was refused; {ELSEWHERE}",
                 err=True,
             )
             return 0
+        path = place_of(config.convert.state or str(convert))
     store = open_beside(path)
     try:
         click.echo(f"state: {path}", err=True)

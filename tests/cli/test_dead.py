@@ -119,6 +119,18 @@ def test_the_state_of_the_configuration_is_the_daemons(refused, tmp_path, capsys
     assert "1.2.3.0" in capsys.readouterr().out
 
 
+def test_without_a_daemon_the_state_of_the_configuration_is_that_of_convert(
+    refused, tmp_path, capsys
+):
+    """Where `send` with the same configuration looks as well."""
+    (tmp_path / "home" / "dcm2fhir" / "convert.db").rename(tmp_path / "mine.db")
+    (tmp_path / "mine.toml").write_text('[convert]\nstate = "mine.db"\n')
+    assert run(["send", "-q", "--config", "mine.toml"]) == 0
+    capsys.readouterr()
+    assert run(["dead", "list", "--config", "mine.toml"]) == 0
+    assert "1.2.3.0" in capsys.readouterr().out
+
+
 def test_without_a_state_there_is_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert run(["dead", "list"]) == 0

@@ -21,6 +21,7 @@ RANKS = {
     "data": 2,
     "forks": 0,
     "mounts": 0,
+    "signals": 0,
     "fhir": 2,
     "mapping": 2,
     "reading": 2,

@@ -22,6 +22,7 @@ from converter import __version__
 from converter.cli.common import State
 from converter.cli.streams import prepare
 from converter.errors import ConverterError, ReaderGoneError
+from converter.signals import ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -173,7 +174,8 @@ def main() -> NoReturn:
         50_000, 20, 50
     )  # what a start makes stays: to look through it each time costs a tenth of it
     prepare()
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in ending()[1:]:  # SIGINT does so by itself
+        signal.signal(number, _terminate)
     sys.exit(run())
 
 

@@ -25,6 +25,7 @@ from converter.listener.starting import DaemonSettings, bind, serve_http, take_l
 from converter.listener.tls import Certificates
 from converter.listener.work import Ending, Work
 from converter.pipeline import Request
+from converter.signals import ending
 
 __all__ = ["Daemon"]
 
@@ -80,7 +81,7 @@ class Daemon:
         self._broken = False
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT; give the exit code.
+        """Run until a signal asks for the end; give the exit code.
 
         Raises
         ------
@@ -148,13 +149,14 @@ class Daemon:
         ours.setblocking(False)
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
 
-        def handle(_number: int, _frame: Any) -> None:
+        def handle(number: int, _frame: Any) -> None:
             self._signals += 1
-            if self._signals > 1:
+            # a terminal that closes may tell us twice
+            if self._signals > 1 and number != signal.SIGHUP:
                 self._receivers.kill()
                 os._exit(130)
 
-        before = {n: signal.signal(n, handle) for n in (signal.SIGTERM, signal.SIGINT)}
+        before = {n: signal.signal(n, handle) for n in ending()}
 
         def restore() -> None:
             signal.set_wakeup_fd(-1)

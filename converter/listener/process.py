@@ -51,10 +51,9 @@ class _Sending(logging.Handler):
 
 def main(descriptor: int) -> None:
     """Run until the supervisor says so, or has gone."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # the terminal sends it to all; the supervisor decides
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # the terminal sends them to all; the supervisor decides
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     logging.raiseExceptions = False
     channel = socket.socket(fileno=descriptor)
     settings = msgspec.msgpack.decode(channel.recv(1 << 20), type=ReceiverSettings)

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from converter.signals import ending
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from types import FrameType
@@ -44,7 +46,7 @@ class Stop:
 
 @contextmanager
 def catching_signals(stop: Stop) -> Iterator[None]:
-    """Let SIGINT and SIGTERM ask for a clean stop; a second one ends at once."""
+    """Let signals ask for a clean stop; a second one ends at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -54,7 +56,7 @@ def catching_signals(stop: Stop) -> Iterator[None]:
             raise KeyboardInterrupt
         stop.requested = True
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in ending()}
     try:
         yield
     finally:
@@ -69,8 +71,9 @@ def _start_method() -> str:
 
 
 def _begin_worker(parts: Sequence[Part]) -> None:
-    # The terminal sends Ctrl-C to all; the parent alone decides.
+    # The terminal sends Ctrl-C and its end to all; the parent alone decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = parent_process()
     if parent is not None:

@@ -158,7 +158,8 @@ def test_a_reader_that_leaves_early_causes_no_noise():
     assert done.stderr == ""
 
 
-def test_sigterm_is_an_interruption(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_and_a_terminal_that_closes_are_interruptions(tmp_path, number):
     fifo = tmp_path / "pipe"
     os.mkfifo(fifo)
     program = (
@@ -175,7 +176,7 @@ def test_sigterm_is_an_interruption(tmp_path):
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
     fifo.read_bytes()  # returns when the command runs
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert err.strip() == "interrupted"

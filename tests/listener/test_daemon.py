@@ -293,6 +293,17 @@ def test_after_the_drain_time_objects_are_refused_and_it_ends(daemon, instance):
     assert "the drain time is over: 1 connection is cut" in running.text()
 
 
+def test_a_terminal_that_closes_ends_it_in_order_however_often_it_says_so(daemon, instance):
+    running = daemon()
+    with Sender(running.port).associate() as sender:
+        running.process.send_signal(signal.SIGHUP)
+        running.until(lambda: "draining: 1 connection is open" in running.text())
+        running.process.send_signal(signal.SIGHUP)
+        assert sender.store(*instance("1.2.3", 1)).status == 0
+        sender.release()
+    assert running.process.wait(20) == 0
+
+
 def test_a_second_signal_ends_at_once(daemon, instance):
     running = daemon()
     with Sender(running.port).associate() as sender:

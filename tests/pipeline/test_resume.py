@@ -170,7 +170,7 @@ def test_a_run_that_was_killed_is_finished_by_the_next(
     assert len(files) < 21 - 4 if phase == "reading" else not files
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(
     ("phase", "kept", "jobs"),
     [("reading", True, 1), ("writing", True, 1), ("writing", True, 2), ("reading", False, 1)],

@@ -383,8 +383,8 @@ def _where(error: Exception) -> str:
 
 def _said(delivery: Delivery) -> str:
     answer = delivery.answer
-    if not answer.failure and not answer.status:  # each attempt met another writer
-        return "somebody else writes the same resource again and again"
+    if not answer.failure and not answer.status:  # each attempt found it changed
+        return "what is written does not last: somebody else writes the resource, too"
     return SAID.get(answer.failure, f"HTTP {answer.status}")
 
 

@@ -244,7 +244,9 @@ def test_a_resource_that_others_write_all_the_time_waits_and_says_so(stub, box):
     clock = Clock(scale=100)
     tally = box.sender(stub.base, clock=clock).run(until=clock.now() + 60)
     assert tally.waiting == {stub.base: 1}
-    assert tally.last == {stub.base: "somebody else writes the same resource again and again"}
+    assert tally.last == {
+        stub.base: "what is written does not last: somebody else writes the resource, too"
+    }
 
 
 def test_a_replay_renders_anew(stub, box):

@@ -35,6 +35,8 @@ class Builder:
         self.issues: list[Issue] = []
         self.companions: list[dict[str, Any]] = []
         self.contained: list[dict[str, Any]] = []
+        self.retracted: list[str] = []
+        """What `converter.core.merge.unite` is to take from series that stand: ``uid:laterality``."""
         self.subject: dict[str, Any] | None = None
         self.only: Header | None = None
         """Header of the only instance, where there is but one: what it says, all agree on."""

@@ -27,6 +27,8 @@ __all__ = ["Conversion", "Explanation", "Options", "convert", "explain"]
 _OWN_UID = [(SOP_INSTANCE_UID,)]
 LAST = 2**31
 """Sorts what has no number behind what has one."""
+IN_DOUBT = ("values-differ", "ImagingStudy.series.laterality")
+"""Finding and element of a side that was left out as instances contradict each other."""
 
 
 class _StudyBuilder(Builder):
@@ -165,9 +167,12 @@ class _StudyBuilder(Builder):
             return self.over(rule, [series], path)
 
         tree = self.without(node, instance_node)
+        said = len(self.issues)
         found = self.object(tree, path, value_of, (series.uid,), self.only)
         if found is None:
             return None
+        if any((one.code, one.path) == IN_DOUBT for one in self.issues[said:]):
+            self.retracted.append(f"{series.uid}:laterality")
         if instance_node is not None and self.lists_instances():
             instances = self.instances(instance_node, series, path)
             if instances:
@@ -362,7 +367,7 @@ def convert(
         dropped,
         len(study.series),
         study.count,
-        rejections.tombstones,
+        (*rejections.tombstones, *builder.retracted),
     )
 
 

@@ -85,7 +85,9 @@ def unite_series(
     standing, ours = _by_uid(theirs), _by_uid(mine)
     home = {i["uid"]: uid for uid, item in ours.items() for i in item.get("instance") or []}
     emptied = {
-        uid: int(count) for uid, colon, count in (one.partition(":") for one in tombstones) if colon
+        uid: int(count)
+        for uid, _, count in (one.partition(":") for one in tombstones)
+        if count.isdigit()
     }
     united: list[Json] = []
     listed: dict[str, set[str]] = {}
@@ -105,7 +107,10 @@ def unite_series(
         number = max(len(instances), *(_remaining(view, instances) for view in views))
         if number == 0 and any(view.get("instance") for view in views):
             continue
-        united.append(_one_series(views, sorted(instances.values(), key=_rank), number))
+        one = _one_series(views, sorted(instances.values(), key=_rank), number)
+        if _of_no_side(views, number, retracted=f"{uid}:laterality" in tombstones):
+            del one["laterality"]
+        united.append(one)
         listed[uid] = set(instances)
     return sorted(united, key=_rank), listed
 
@@ -113,6 +118,20 @@ def unite_series(
 def _instance(theirs: Json, mine: Json) -> Json:
     foreign = {name: value for name, value in theirs.items() if name.lstrip("_") not in INSTANCE}
     return {**foreign, **mine} if foreign else mine
+
+
+def _of_no_side(views: list[Json], number: int, *, retracted: bool) -> bool:
+    """Whether the side of a series must go: instances of both sides have none (`converter.core.evaluate.agree`)."""
+    mine = views[-1]
+    sides = [_side(view) for view in views if "laterality" in view]
+    if retracted and "laterality" not in mine:
+        return bool(sides)
+    return len(set(sides)) > 1 and _stated(mine) < number
+
+
+def _side(item: Json) -> tuple[str, str]:
+    coding = item["laterality"]
+    return str(coding.get("system", "")), str(coding.get("code", ""))
 
 
 def _one_series(views: list[Json], instances: list[Json], number: int) -> Json:

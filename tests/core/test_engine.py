@@ -543,3 +543,16 @@ def test_of_instances_that_name_one_order_or_visit_the_one_that_tells_most_of_it
     [order], [visit] = (companions(made, kind) for kind in ("ServiceRequest", "Encounter"))
     assert order["code"] == {"text": "CT chest"}
     assert visit["reasonCode"] == [{"text": "fall"}]
+
+
+@pytest.mark.parametrize(
+    "instances",
+    [
+        [{"ImageLaterality": "L"}, {"ImageLaterality": "R", "SOPInstanceUID": "1.1.2"}],
+        [{"ImageLaterality": "L", "Laterality": "R"}],
+    ],
+)
+def test_a_side_in_doubt_is_taken_from_what_stands(instances):
+    made = converted(*instances)
+    assert made.tombstones == (f"{made.resource['series'][0]['uid']}:laterality",)
+    assert converted({"ImageLaterality": "L"}).tombstones == ()

@@ -448,3 +448,29 @@ def test_patient_carries_an_identifier_only_with_its_system():
     assert carries_identifier(patient, subject(MINE, NHS, "9000000009"))
     assert not carries_identifier(patient, subject(MINE, None, "1"))
     assert not carries_identifier(None, subject(MINE, NHS, "9000000009"))
+
+
+def of_side(content, code=None):
+    resource = study(content)
+    if code:
+        resource["series"][0]["laterality"] = coding(code)
+    return resource
+
+
+@pytest.mark.parametrize(
+    ("standing", "ours", "tombstones", "side"),
+    [
+        (of_side({"1": "1"}, "L"), of_side({"1": "2"}, "R"), (), None),
+        (of_side({"1": "1"}, "L"), of_side({"1": "2"}, "L"), (), "L"),
+        (of_side({"1": "1"}, "L"), of_side({"1": "2"}), (), "L"),
+        # all that stands is among ours, and corrected
+        (of_side({"1": "1"}, "L"), of_side({"1": "12"}, "R"), (), "R"),
+        # we know of both sides, and wrote one before the other came
+        (of_side({"1": "1"}, "L"), of_side({"1": "12"}), (f"{UID}.1:laterality",), None),
+        (of_side({"1": "12"}), of_side({"1": "12"}), (f"{UID}.1:laterality",), None),
+        (of_side({"1": "1"}, "L"), of_side({"1": "1"}, "R"), (f"{UID}.1:laterality",), "R"),
+    ],
+)
+def test_a_series_with_instances_of_both_sides_is_of_none(standing, ours, tombstones, side):
+    [series] = merge(standing, ours, tombstones=tombstones)["series"]
+    assert series.get("laterality", {}).get("code") == side

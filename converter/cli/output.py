@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["clean", "table"]
 
-CONTROL = {code: None for code in (*range(32), 127, *range(128, 160)) if code not in {9, 10}}
+BIDI = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Characters that turn round what stands beside them (Unicode, UAX 9)."""
+CONTROL = {code: None for code in (*range(32), *range(127, 160), *BIDI) if code not in {9, 10}}
 
 WORD = 45
 """Characters that a word may have; no DICOM keyword is longer."""
@@ -71,6 +73,6 @@ def _print_records(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Non
 
 
 def clean(cell: str) -> str:
-    """Text without what would steer a terminal."""
+    """Text without what would steer a terminal, or turn round the line."""
     # Half a surrogate pair, such as a file's name that is no UTF-8 has, cannot be printed.
     return cell.translate(CONTROL).encode("utf-8", "backslashreplace").decode()

@@ -68,6 +68,7 @@ def open_temporary() -> SqlStore:
         lock.close()
 
     try:
+        (folder / "store.db").touch(0o600)
         database = SqliteDatabase(folder / "store.db", kept=False)
         return TemporaryStore(database, scratch=str(folder), on_close=remove)
     except BaseException:

@@ -17,6 +17,11 @@ def test_in_a_pipe_rows_are_tab_separated_without_headings_or_control_characters
     assert capsys.readouterr().out == "a\t1 2 3\t[31mred\nb\t\t[bold]plain[/bold]\n"
 
 
+def test_no_value_turns_round_what_stands_beside_it(capsys):
+    table(("one", "two"), [("a\u202egpj\u2066\u200f\u061c", "קל"), ("b\u2028c", "d")])
+    assert capsys.readouterr().out == "agpj\tקל\nb c\td\n"
+
+
 def shown_on_terminal(columns, rows, width):
     main, other = pty.openpty()
     code = f"from converter.cli.output import table; table({columns!r}, {rows!r})"

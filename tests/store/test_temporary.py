@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import stat
 
 import pytest
 
@@ -34,3 +35,17 @@ def test_instances_of_several_studies_are_found_however_many_are_compared_at_onc
     assert twice
     assert list(store.shared()) == [(uid, sops & twice) for uid, sops in studies.items()]
     store.close()
+
+
+def test_its_files_are_private(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    store = open_temporary()
+    store.begin_run()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    store.close()
+    (folder,) = (name for name in modes if name.startswith("dcm2fhir-"))
+    assert modes.pop(folder) == 0o700
+    assert "store.db" in modes
+    assert set(modes.values()) == {0o600}
+    assert not list(tmp_path.iterdir())

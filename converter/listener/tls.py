@@ -103,16 +103,20 @@ class Certificates:
             logger.warning("TLS: the changed files are in force.")
 
 
-_EXPIRED, _NOT_YET = 10, 9
+_WHY = {
+    9: "is not valid yet",
+    10: "has expired",
+    26: "is not made for who opens a connection (clientAuth)",
+}
+"""What OpenSSL's codes say of a certificate, where it is not that nobody vouches for it."""
 _PLAIN = {"HTTP_REQUEST", "WRONG_VERSION_NUMBER", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL"}
 
 
 def refused_for(error: ssl.SSLError) -> str:
     """Why a handshake failed, in words of ours and names of OpenSSL's: nothing that the peer sent."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        if error.verify_code in {_EXPIRED, _NOT_YET}:
-            word = "has expired" if error.verify_code == _EXPIRED else "is not valid yet"
-            return f"its certificate {word}"
+        if why := _WHY.get(error.verify_code):
+            return f"its certificate {why}"
         return "no authority of tls_ca vouches for its certificate"
     if error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return "it shows no certificate"

@@ -10,6 +10,7 @@ import ssl
 import warnings
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from converter.listener import notes
 from converter.listener.notes import Notes, log_name, quiet_warnings
@@ -131,6 +132,9 @@ def test_why_tls_refuses_a_peer_is_told(listening, lines, tmp_path):
     shown = {
         "no authority of tls_ca vouches for its certificate": certificate("x", theirs),
         "its certificate has expired": certificate("x", ours, days=(-2, -1)),
+        "its certificate is not made for who opens a connection (clientAuth)": certificate(
+            "x", ours, purpose=ExtendedKeyUsageOID.SERVER_AUTH
+        ),
         "its certificate is not valid yet": certificate("x", ours, days=(1, 2)),
         "it shows no certificate": None,
     }

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def certificate(name, issuer=None, key=None, *, days=(-1, 1)):
-    """(certificate, key), signed by an issuer or by itself; ``days`` from now, between which it holds."""
+def certificate(name, issuer=None, key=None, *, days=(-1, 1), purpose=None):
+    """(certificate, key), signed by an issuer or by itself; ``days`` from now, between which it holds; what it is for."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
@@ -36,6 +36,8 @@ def certificate(name, issuer=None, key=None, *, days=(-1, 1)):
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer[1].public_key()),
             critical=False,
         )
+    if purpose:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
     return builder.sign(issuer[1] if issuer else key, hashes.SHA256()), key
 
 

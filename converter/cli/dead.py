@@ -113,10 +113,17 @@ def replay(
     examples="""
     dcm2fhir dead drop 1.2.826.0.1.3680043.1
     dcm2fhir dead drop --all --to https://old.example/fhir
+    # a server that is no more: what waits for it, too
+    dcm2fhir dead drop --all --waiting --to https://old.example/fhir
     """,
 )
 @click.argument("study_uids", nargs=-1)
 @option("--all", "every", is_flag=True, help="All of them.")
+@option(
+    "--waiting",
+    is_flag=True,
+    help="With --all and --to: also what waits to be sent there, to a server that is no more.",
+)
 @STATE
 @TO
 @CONFIG
@@ -124,15 +131,25 @@ def replay(
 def drop(
     study_uids: tuple[str, ...],
     every: bool,
+    waiting: bool,
     state: str | None,
     to: str,
     config_file: str | None,
     **_: Any,
 ) -> int:
     """Give studies up at a destination; the study store keeps them."""
+    if waiting and not (every and to):
+        raise usage("--waiting goes with --all and --to: it gives up all that is queued there.")
 
     def change(outbox: Outbox) -> int:
-        count = outbox.drop(_chosen(outbox, to, study_uids, every=every))
+        if waiting and to not in outbox.destinations():
+            there = ", ".join(outbox.destinations()) or "nothing"
+            raise usage(f"--to {to}: nothing was ever queued for it; this state has {there}.")
+        count = (
+            outbox.abandon(to)
+            if waiting
+            else outbox.drop(_chosen(outbox, to, study_uids, every=every))
+        )
         click.echo(f"dropped: {count}")
         return 0
 

@@ -361,6 +361,12 @@ class Outbox:
         """Give letters up: the study stays in the store, and counts as not wanted there."""
         return self._change("DELETE FROM outbox ", letters, ())
 
+    def abandon(self, destination: str) -> int:
+        """Give up all that a destination does not have; who has one on its way loses its lease."""
+        sql = "DELETE FROM outbox WHERE destination = ? AND state <> 'delivered'"
+        with self._database.transaction() as db:
+            return int(db.execute(sql, (destination,)).rowcount)
+
     def _change(self, sql: str, letters: Iterable[Letter], given: tuple[Any, ...]) -> int:
         changed = 0
         with self._database.transaction() as db:

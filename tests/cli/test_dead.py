@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import closing
 
 import pytest
@@ -92,6 +93,21 @@ def test_drop_gives_up(refused, capsys):
     run(["dead", "list", "--format", "json"])
     assert json.loads(capsys.readouterr().out) == []
     refused.fault = lambda asked: None
+    assert run(["send", "-q"]) == 0
+    assert refused.ids() == []
+
+
+def test_drop_gives_up_what_waits_for_a_server_that_is_no_more(refused, capsys):
+    """Else each `send` ends with 6 for ever, and nothing can be done about it."""
+    assert run(["dead", "replay", "--all"]) == 0
+    assert run(["dead", "drop", "--all", "--to", refused.base]) == 0
+    refused.fault = lambda asked: Fault(503)
+    assert run(["send", "-q", "--deliver-timeout", "1s"]) == 6
+    assert run(["dead", "drop", "--all", "--waiting"]) == 2
+    assert run(["dead", "drop", "--all", "--waiting", "--to", "main"]) == 2
+    capsys.readouterr()
+    assert run(["dead", "drop", "--all", "--waiting", "--to", refused.base]) == 0
+    assert re.fullmatch(r"dropped: [1-9]\n", capsys.readouterr().out)
     assert run(["send", "-q"]) == 0
     assert refused.ids() == []
 

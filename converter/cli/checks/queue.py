@@ -65,7 +65,7 @@ def queue(setup: SetUp, place: StatePlace) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"{name}: is in no configuration; its studies are kept, and sent to nobody",
-            f"[destinations.{name}] with its url, or dcm2fhir dead drop --to {name}{at}",
+            f"[destinations.{name}] with its url, or dcm2fhir dead drop --all --waiting --to {name}{at}",
         )
     if not told:
         due = sum(int(count) for _, state, count, _ in rows if state == "due")

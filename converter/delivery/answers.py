@@ -44,7 +44,7 @@ Action = Literal[
     "refused",  # this one, for good: dead letter
 ]
 
-Failure = Literal["", "connect", "timeout", "tls", "broken", "redirect", "token"]
+Failure = Literal["", "connect", "login", "timeout", "tls", "broken", "redirect", "token"]
 """Why there is no answer at all."""
 
 

@@ -201,7 +201,7 @@ class FhirClient:
             try:
                 proof = self.credentials.headers()
             except TokenError as error:
-                return Answer(failure="connect" if error.passing else "token")
+                return Answer(failure="login" if error.passing else "token")
             sent = {**(headers or {}), **proof}
             if body is not None:
                 sent["Content-Type"] = FHIR_JSON

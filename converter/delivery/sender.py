@@ -32,6 +32,7 @@ Json = dict[str, Any]
 
 SAID = {
     "connect": "nobody answers",
+    "login": "the token endpoint does not answer",
     "timeout": "no answer in time",
     "tls": "no TLS connection comes about",
     "broken": "the connection is cut off",
@@ -310,7 +311,7 @@ class Sender:
         self.tally.attempts += 1
         if delivery.server_ids and not target.outlet.server_ids:
             target.remember(server_ids=True)
-        if delivery.answer.failure in {"connect", "tls"}:
+        if delivery.answer.failure in {"connect", "login", "tls"}:
             target.unreachable(now, self._wait, delivery.answer.failure)
         else:
             target.failures = 0

@@ -27,6 +27,7 @@ QUIET = 60.0
 """Seconds before such a row is told again: a server that fails every other time fills no log."""
 AWAY = {
     "connect": "nobody answers; look whether the server is up and the address right",
+    "login": "the token endpoint does not answer; look whether it is up and token_url right",
     "tls": "no TLS connection comes about; look at its certificate, and at `ca` of the destination",
 }
 STUDYWISE = frozenset({"refused", "patient-missing"})

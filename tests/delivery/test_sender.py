@@ -238,6 +238,18 @@ def test_one_refusal_in_a_hundred_delays_nobody(stub, box):
     assert whole(stub, uids)
 
 
+def test_a_token_endpoint_that_is_away_is_told_apart_from_the_server(stub, box):
+    box.fill(3, stub.base)
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        away = f"http://127.0.0.1:{held.getsockname()[1]}/token"  # and nobody listens any more
+    known = {"auth": "oauth2", "client_id": "x", "client_secret": "y", "token_url": away}
+    clock = Clock(scale=100)
+    tally = box.sender(stub.base, clock=clock, **known).run(until=clock.now() + 300)
+    assert (tally.waiting, tally.circuits) == ({stub.base: 3}, {})
+    assert tally.last == {stub.base: "the token endpoint does not answer"}
+    assert stub.log == []
+
+
 def test_a_resource_that_others_write_all_the_time_waits_and_says_so(stub, box):
     box.fill(1, stub.base)
     stub.fault = lambda asked: Fault(412, {}, outcome("conflict", "x")) if asked.method == "PUT" and asked.path.startswith("ImagingStudy") else None  # fmt: skip

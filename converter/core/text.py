@@ -17,7 +17,16 @@ from converter.core.header import SPECIFIC_CHARACTER_SET
 if TYPE_CHECKING:
     from converter.core.header import Header
 
-__all__ = ["MISSING", "Charset", "Decoded", "charset_of", "charsets", "clean", "decode_text"]
+__all__ = [
+    "MISSING",
+    "REPLACEMENT",
+    "Charset",
+    "Decoded",
+    "charset_of",
+    "charsets",
+    "clean",
+    "decode_text",
+]
 
 
 class Decoded(NamedTuple):
@@ -72,7 +81,8 @@ _ALWAYS: Final = frozenset({"ascii", "roman"})
 _NO_CHARACTER: Final = "\ud800-\udfff\ufffe\uffff"
 _CONTROL: Final = re.compile(f"[\x00-\x1f\x7f-\x9f{_NO_CHARACTER}]")
 _CONTROL_LINES: Final = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_NO_CHARACTER}]")
-_REPLACEMENT: Final = "\ufffd"
+REPLACEMENT: Final = "\ufffd"
+"""Stands for what could not be read."""
 
 
 @lru_cache(maxsize=256)
@@ -287,7 +297,7 @@ def _high(byte: int, g1: str, findings: dict[str, None]) -> str:
     if g1 and g1 not in {"kana", "ksx1001", "gb2312"}:
         return _pair(bytes((byte,)), g1, findings)
     findings["charset-invalid"] = None
-    return _REPLACEMENT
+    return REPLACEMENT
 
 
 def _pair(character: bytes, codec: str, findings: dict[str, None]) -> str:
@@ -295,7 +305,7 @@ def _pair(character: bytes, codec: str, findings: dict[str, None]) -> str:
         return character.decode(codec)
     except UnicodeDecodeError:
         findings["charset-invalid"] = None
-        return _REPLACEMENT
+        return REPLACEMENT
 
 
 def clean(text: str, *, lines: bool = False) -> Decoded:

@@ -111,6 +111,50 @@ def test_an_nhs_number_needs_its_issuer_and_its_check_digit(value):
     assert (one["system"], one["value"]) == ("https://fhir.nhs.uk/Id/nhs-number", "9434765919")
     assert one["type"]["coding"][0]["code"] == "NH"
 
+@pytest.mark.parametrize(
+    ("number", "trusted"),
+    [("1234", True), ("12\x0034", False), ("12\x1b34", False), ("12\ufffd34", False)],
+)
+def test_a_number_that_could_not_be_read_whole_stands_under_no_system(number, trusted):
+    """What is left of it may be somebody else's number, or what is left of theirs."""
+    under, ours = issuer(OID, "ISO"), {"system": "https://s.example"}
+    code = {"CodeValue": number, "CodingSchemeDesignator": "L", "CodeMeaning": "x"}
+    made = converted(
+        {
+            "SpecificCharacterSet": "ISO_IR 192",
+            "PatientID": number,
+            "OtherPatientIDsSequence": [
+                {"PatientID": number, "IssuerOfPatientIDQualifiersSequence": under}
+            ],
+            "AccessionNumber": number,
+            "AdmissionID": number,
+            "RequestAttributesSequence": [
+                {
+                    "PlacerOrderNumberImagingServiceRequest": number,
+                    "OrderPlacerIdentifierSequence": under,
+                }
+            ],
+            "SpecimenDescriptionSequence": [
+                {
+                    "SpecimenIdentifier": number,
+                    "IssuerOfTheSpecimenIdentifierSequence": under,
+                }
+            ],
+            "ReferringPhysicianIdentificationSequence": [
+                {"PersonIdentificationCodeSequence": [code]}
+            ],
+        },
+        options=WITH,
+        patient=ours,
+        accession=ours,
+        encounter=ours,
+        practitioner_systems={"L": "urn:a:b"},
+    )
+    told = str([made.resource, *made.companions])
+    systems = ("https://s.example", f"urn:oid:{OID}", "urn:a:b")
+    assert [system in told for system in systems] == [trusted] * 3
+
+
 
 @pytest.mark.parametrize("value", ["9434765918", "943476591", "A434765919", "\uff19434765919"])
 def test_a_number_that_breaks_the_check_digit_gets_no_system(value):

@@ -21,7 +21,7 @@ from converter.core.header import (
     items,
 )
 from converter.core.issues import Issue, Severity
-from converter.core.text import MISSING, Charset, charsets
+from converter.core.text import MISSING, REPLACEMENT, Charset, charsets
 from converter.core.values import strings
 
 if TYPE_CHECKING:
@@ -167,6 +167,15 @@ class View:
         if len(found) > 1:
             self._call.several(keyword)
         return "\\".join(found)
+
+    def is_legible(self, keyword: str) -> bool:
+        """Whether all characters of an attribute could be read, and none was taken out."""
+        tag = dictionary.tag_of(keyword) or 0
+        value = self.header.get(tag) or b""
+        found, findings = _strings(
+            value, dictionary.vr_of(tag), self.charset, self._call.default_charset
+        )
+        return "control-character" not in findings and not any(REPLACEMENT in one for one in found)
 
     def items(self, keyword: str) -> list[View]:
         """Items of a sequence."""

@@ -12,6 +12,7 @@ from converter.core.transforms.identifiers import (
     identifier_type,
     issuer_of,
     issuer_system,
+    trusted,
 )
 from converter.core.transforms.references import encounter, order_number
 
@@ -175,6 +176,7 @@ def specimens(call: Call) -> list[dict[str, Any]] | None:
         identifier: dict[str, Any] = {}
         if value:
             system = issuer_system(call, issuer) if issuer else ""
+            system = trusted(item, "SpecimenIdentifier", system)
             local = issuer.whole("LocalNamespaceEntityID") if issuer else ""
             if system:
                 identifier["system"] = system

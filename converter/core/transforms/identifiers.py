@@ -16,6 +16,7 @@ __all__ = [
     "issuer_of",
     "issuer_system",
     "settle",
+    "trusted",
 ]
 
 V2_0203 = "http://terminology.hl7.org/CodeSystem/v2-0203"
@@ -49,6 +50,11 @@ def issuer_of(item: View, keyword: str) -> View | None:
     issuer = item.item(keyword)
     named = issuer and (issuer.whole("UniversalEntityID") or issuer.whole("LocalNamespaceEntityID"))
     return issuer if named else None
+
+
+def trusted(item: View, keyword: str, system: str) -> str:
+    """Give the system, unless the number is not legible: what is left of it may be somebody else's number."""
+    return system if system and item.is_legible(keyword) else ""
 
 
 class AssumedSystem(str):
@@ -104,7 +110,9 @@ def _checked(call: Call, check: str, value: str) -> bool:
     return True
 
 
-def _patient_identifier(call: Call, item: View, value: str) -> dict[str, Any] | None:
+def _patient_identifier(
+    call: Call, item: View, value: str, keyword: str = "PatientID"
+) -> dict[str, Any] | None:
     settings = call.site.patient
     issuer = item.whole("IssuerOfPatientID")
     qualifiers = item.item("IssuerOfPatientIDQualifiersSequence")
@@ -123,6 +131,7 @@ def _patient_identifier(call: Call, item: View, value: str) -> dict[str, Any] | 
         system = settings.system
         code = code or (settings.type if system else "")
     found: dict[str, Any] = {}
+    system = trusted(item, keyword, system)
     if code and call.row(code, "identifier-type") is not None:
         found["type"] = identifier_type(call, code)
     if system:
@@ -145,10 +154,10 @@ def patient_identifier(call: Call) -> dict[str, Any] | None:
     """PatientID under the system of its issuer.
 
     The issuer's universal id, else what is configured for its text, else for numbers that state none. An
-    NHS number needs both its issuer and its check digit.
+    NHS number needs both its issuer and its check digit. A number that could not be read whole has none.
     """
     value = call.value()
-    return _patient_identifier(call, call.view, value) if value else None
+    return _patient_identifier(call, call.view, value, call.keyword) if value else None
 
 
 @transform("otherPatientIdentifiers", "Identifier", agree="union", items="must")
@@ -180,6 +189,7 @@ def accession_identifier(call: Call, item: View, code: str = "ACSN") -> dict[str
     if system:
         found["system"] = system
     else:
+    system = trusted(item, "AccessionNumber", system)
         call.issue("issuer-missing", severity="information")
     found["value"] = value
     # the site assigned what nobody else is said to have assigned
@@ -241,12 +251,14 @@ def person_identifiers(call: Call) -> list[dict[str, Any]] | None:
 
 def person_identifier(call: Call, item: View) -> dict[str, Any] | None:
     """Identifier of one identification code; its coding scheme must have a configured system."""
-    value = item.whole("CodeValue") or item.whole("LongCodeValue") or item.whole("URNCodeValue")
-    designator = item.whole("CodingSchemeDesignator")
-    system = call.site.practitioner_systems.get(designator, "")
-    if not value:
+    keywords = ("CodeValue", "LongCodeValue", "URNCodeValue")
+    keyword = next((one for one in keywords if item.whole(one)), "")
+    if not keyword:
         return None
     if not system:
         call.issue("issuer-missing", severity="information")
         return {"value": value}
+    value = item.whole(keyword)
+    designator = item.whole("CodingSchemeDesignator")
+    system = trusted(item, keyword, call.site.practitioner_systems.get(designator, ""))
     return {"system": system, "value": value}

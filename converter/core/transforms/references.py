@@ -20,6 +20,7 @@ from converter.core.transforms.identifiers import (
     is_stated,
     issuer_of,
     issuer_system,
+    trusted,
 )
 
 __all__ = ["REQUEST", "encounter", "order_number"]
@@ -59,7 +60,7 @@ def order_number(call: Call, item: View) -> list[dict[str, Any]]:
         issuer = issuer_of(item, issuer_keyword)
         system = issuer_system(call, issuer) if issuer else ""
         local = issuer.whole("LocalNamespaceEntityID") if issuer else ""
-        system = system or call.site.order_systems.get(local, "")
+        system = trusted(item, keyword, system or call.site.order_systems.get(local, ""))
         identifier: dict[str, Any] = {"type": identifier_type(call, code)}
         if system:
             identifier["system"] = system
@@ -163,6 +164,7 @@ def encounter(call: Call) -> Ref | Absent | None:
         system = call.site.order_systems.get(display, "")
     if not system and not issuer and not display:
         system = settings.system
+    system = trusted(call.view, call.keyword, system)
     identifier: dict[str, Any] = {"type": identifier_type(call, "VN")}
     if system:
         identifier["system"] = system

@@ -14,7 +14,7 @@ __all__ = ["value_fault"]
 
 _SYSTEMS = {"system", "assigner_system"}
 _URLS = {"wado_rs", "viewer"}
-_OF_URIS = {"practitioner_systems", "order_systems", "coding_schemes"}
+_OF_URIS = {"practitioner_systems", "order_systems"}
 
 
 def value_fault(key: Sequence[str], value: str) -> str:
@@ -31,6 +31,8 @@ def value_fault(key: Sequence[str], value: str) -> str:
     check = None
     if of_peer or tuple(key[:-1]) == ("site",):
         check = _ASSUMED.get(key[-1])
+    elif key[0] == "site" and key[1] == "coding_schemes":
+        check = _scheme_fault
     elif key[0] == "site" and (key[-1] in _SYSTEMS or key[1] in _OF_URIS):
         check = _system_fault
     elif key[0] == "site" and key[-1] in _URLS:
@@ -46,11 +48,19 @@ def _uri_fault(uri: str) -> str:
     return found[1] if found else ""
 
 
-def _system_fault(system: str) -> str:
+def _scheme_fault(system: str) -> str:
     from converter.fhir.primitives import SCHEME
 
-    if (found := _uri_fault(system)) or SCHEME.match(system):
-        return found
+    return _uri_fault(system) or ("" if SCHEME.match(system) else _absolute(system))
+
+
+def _system_fault(system: str) -> str:
+    from converter.fhir.primitives import NAMESPACE
+
+    return _uri_fault(system) or ("" if NAMESPACE.match(system) else _absolute(system))
+
+
+def _absolute(system: str) -> str:
     oid = system.replace(".", "").isdecimal()
     hint = f"urn:oid:{system}" if oid else "https://hospital.example/mrn"
     return f"is no absolute URI: write it as {hint}"

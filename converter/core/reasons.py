@@ -274,7 +274,7 @@ REASONS: dict[str, Reason] = {
     "issuer-malformed": Reason(
         "finding",
         False,
-        "An issuer's universal id is not what its type says; the identifier is written without it.",
+        "An issuer's universal id is not what its type says, or no system of an identifier; it is written without.",
         "Correct it at its source.",
     ),
     "check-digit": Reason(

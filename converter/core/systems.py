@@ -12,15 +12,18 @@ __all__ = [
     "compact",
     "dicomweb_base",
     "is_code",
+    "is_loinc",
     "is_nhs_number",
     "is_system_oid",
     "is_uri",
+    "namespace",
     "uuid",
 ]
 
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x20]+")
 _STUDIES: Final = re.compile(r"/studies(?:/(?:[0-9.]+(?:/.*)?)?)?$")
-_CODE: Final = re.compile(r"[^\s]+(?:\s[^\s]+)*")
+_CODE: Final = re.compile(r"[^\s]+(?: [^\s]+)*")
+_LOINC: Final = re.compile(r"(?:[0-9]{1,7}-[0-9]|(?:LA|LP|LG|MTHU)[0-9]+(?:-[0-9])?)")
 
 SHORTEST_ROOT: Final = 5
 """Validators take ``urn:oid:`` with all of its arcs but the last in fewer characters for no namespace."""
@@ -29,6 +32,26 @@ SHORTEST_ROOT: Final = 5
 def is_uri(text: str) -> bool:
     """Whether a text is an absolute URI without blanks (FHIR R4 ``datatypes.html#uri``)."""
     return _URI.fullmatch(text) is not None
+
+
+def namespace(uri: str) -> str:
+    """URI as an identifier system, empty where it is none: validators take ``http``, ``https`` and ``urn``.
+
+    FHIR compares URIs exactly, so scheme and URN namespace, which mind no case, are in lower case.
+    """
+    scheme, _, rest = uri.partition(":")
+    scheme = scheme.lower()
+    if scheme not in {"http", "https", "urn"} or not is_uri(uri):
+        return ""
+    if scheme == "urn":
+        kind, _, name = rest.partition(":")
+        kind = kind.lower()
+        if kind == "uuid":
+            name = uuid(name) or ""
+        if not name or (kind == "oid" and not is_system_oid(name)):
+            return ""
+        rest = f"{kind}:{name}"
+    return f"{scheme}:{rest}"
 
 
 def dicomweb_base(url: str) -> str:
@@ -40,6 +63,11 @@ def dicomweb_base(url: str) -> str:
 def is_code(text: str) -> bool:
     """Whether a text is a FHIR code: no blanks at its ends, single ones inside."""
     return _CODE.fullmatch(text) is not None
+
+
+def is_loinc(text: str) -> bool:
+    """Whether a text has the form of a LOINC code: number and check digit, or a part, answer or group."""
+    return _LOINC.fullmatch(text) is not None
 
 
 def is_system_oid(text: str) -> bool:

@@ -78,7 +78,7 @@ _ESCAPES: Final[dict[bytes, tuple[int, str]]] = {
 }  # fmt: skip
 _ESCAPE: Final = re.compile(rb"\x1b(\([BJI]|\)I|-[A-DFGHLMTb]|\$\(D|\$\)[AC]|\$[B@])")
 _ALWAYS: Final = frozenset({"ascii", "roman"})
-_NO_CHARACTER: Final = "\ud800-\udfff\ufffe\uffff"
+_NO_CHARACTER: Final = "\ud800-\udfff\ufeff\ufffe\uffff"
 _CONTROL: Final = re.compile(f"[\x00-\x1f\x7f-\x9f{_NO_CHARACTER}]")
 _CONTROL_LINES: Final = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_NO_CHARACTER}]")
 REPLACEMENT: Final = "\ufffd"

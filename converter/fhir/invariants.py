@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from converter.fhir.primitives import SCHEME, UID, decimal, uri_fault
+from converter.fhir.primitives import NAMESPACE, UID, decimal, uri_fault
 
 if TYPE_CHECKING:
     from converter.fhir.report import Path, Report
@@ -175,8 +175,12 @@ def identifier(value: dict[str, Any], path: Path, report: Report) -> None:
     system = value.get("system")
     if system.__class__ is not str or not system:
         return
-    if not SCHEME.match(system):
-        report.add("system-form", (path, "system", None), "an identifier system is an absolute URI")
+    if not NAMESPACE.match(system):
+        report.add(
+            "system-form",
+            (path, "system", None),
+            "an identifier system is an absolute URI: of http, https or urn",
+        )
     elif system == "urn:dicom:uid":
         content = value.get("value")
         if content.__class__ is str and content and not _uid_urn(content):

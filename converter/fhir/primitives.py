@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "NAMESPACE",
     "SCHEME",
     "TESTS",
     "UID",
@@ -45,6 +46,8 @@ UID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
 OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*)){3,}")
 SCHEME = re.compile(r"[a-z][a-z0-9+.\-]*:\S")
 """How an absolute URI starts; FHIR compares URIs exactly, so schemes are in lower case."""
+NAMESPACE = re.compile(r"(?:https?|urn):\S")
+"""How the system of an identifier starts: the HL7 validator takes no other scheme for absolute."""
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 DATE = re.compile(r"([0-9]{4})(?:-(0[1-9]|1[0-2])(?:-(0[1-9]|[12][0-9]|3[01]))?)?")
 TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?")
@@ -143,6 +146,8 @@ def uri_fault(value: str) -> Fault:
         return ("control-character", "a control character in a URI")
     if any(map(str.isspace, value)):
         return ("value-format", "white space in a URI")
+    if value.startswith(("oid:", "uuid:")):
+        return ("value-format", "an OID or UUID as a URI starts with urn:")
     if value.startswith("urn:oid:") and not OID.fullmatch(value[8:]):
         return (
             "value-format",

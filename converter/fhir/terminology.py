@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from converter.core.systems import is_loinc
 from converter.fhir.codes import language
 from converter.fhir.primitives import SCHEME
 
@@ -31,7 +32,6 @@ CASELESS = frozenset({"http://terminology.hl7.org/CodeSystem/v2-0203"})
 REMEMBERED = 4096
 
 SCT_EXPRESSION = re.compile(r"(===|<<<|\()?\s*[0-9].*", re.DOTALL)
-LOINC_CODE = re.compile(r"(?:[0-9]{1,7}-[0-9]|(?:LA|LP|LG|MTHU)[0-9]+(?:-[0-9])?)")
 SOP_CLASS = re.compile(r"urn:oid:([0-2](?:\.(?:0|[1-9][0-9]*))+)")
 
 VERHOEFF = (
@@ -125,7 +125,7 @@ class Terminology:
             )
         elif system == LANGUAGES and language(code) is not None:
             report.add("unknown-code", (path, "code", None), "no language tag, such as en-GB")
-        elif system == LOINC and not LOINC_CODE.fullmatch(code):
+        elif system == LOINC and not is_loinc(code):
             report.add("code-form", (path, "code", None), "no LOINC code")
         elif len(self._right) < REMEMBERED:
             self._right.add(pair)

@@ -164,6 +164,7 @@ def test_control_characters_are_taken_out_with_a_finding() -> None:
     assert clean("a\0b\x07c").text == "abc"
     assert clean("a\r\nb").text == "a  b"
     assert clean("a\tb").findings == ("control-character",)
+    assert clean("\ufeff") == ("", ("control-character",))
     assert clean("a\t\r\nb", lines=True).findings == ()
     assert clean("a\x0cb", lines=True).text == "a\nb"
     assert clean("a\x85\x1bb").text == "a b"

@@ -58,6 +58,8 @@ def test_a_code_whose_system_is_known_is_a_coding_and_its_meaning_the_text(item,
         (code("not-a-number", "SCT"), "code-unknown"),
         (code("ZZ", "DCM"), "code-unknown"),
         (code("a  b", "LN"), "value-malformed"),
+        (code("RPID\u00a01", "RADLEX"), "value-malformed"),
+        (code("CTCHEST", "LN"), "code-unknown"),
         (code(), None),
     ],
 )
@@ -310,8 +312,8 @@ def test_of_several_regions_the_first_is_taken_and_the_others_are_told():
 
 
 def test_a_code_that_holds_a_backslash_is_not_cut_to_another_code():
-    made = converted({"ProcedureCodeSequence": [code("24627-2\\24628-0", "LN", "CT")]})
-    assert made.resource["procedureCode"][0]["coding"][0]["code"] == "24627-2\\24628-0"
+    made = converted({"ProcedureCodeSequence": [code("RPID1\\RPID2", "RADLEX", "CT")]})
+    assert made.resource["procedureCode"][0]["coding"][0]["code"] == "RPID1\\RPID2"
     assert "several-values" in codes(made)
 
 

@@ -95,7 +95,9 @@ def coded(call: Call, item: View) -> dict[str, Any] | None:
             call.issue("code-unknown", f"{call.keyword}.CodeValue")
             return None
         value = row["code"]
-    if system == DCM and call.row(value, "dcm") is None:
+    if (system == DCM and call.row(value, "dcm") is None) or (
+        system == LOINC and not systems.is_loinc(value)
+    ):
         call.issue("code-unknown", f"{call.keyword}.CodeValue")
         return None
     return {"system": system, "code": value, **_display(call, item, system, value)}

@@ -111,18 +111,6 @@ def test_a_number_that_holds_a_backslash_is_not_cut_to_somebody_elses():
     }
 
 
-def test_of_several_items_that_name_the_issuer_the_others_are_told():
-    both = [*issuer("2.999.1.1.1", "ISO"), *issuer("2.999.1.1.2", "ISO")]
-    made = converted({"PatientID": "1", "IssuerOfPatientIDQualifiersSequence": both})
-    assert "several-values" in codes(made)
-
-
-@pytest.mark.parametrize("value", ["9434765919", "943 476 5919", "943-476-5919"])
-def test_an_nhs_number_needs_its_issuer_and_its_check_digit(value):
-    [one] = patient({"PatientID": value, "IssuerOfPatientID": "NHS"}, patient=NHS)["identifier"]
-    assert (one["system"], one["value"]) == ("https://fhir.nhs.uk/Id/nhs-number", "9434765919")
-    assert one["type"]["coding"][0]["code"] == "NH"
-
 @pytest.mark.parametrize(
     ("number", "trusted"),
     [("1234", True), ("12\x0034", False), ("12\x1b34", False), ("12\ufffd34", False)],
@@ -166,6 +154,18 @@ def test_a_number_that_could_not_be_read_whole_stands_under_no_system(number, tr
     systems = ("https://s.example", f"urn:oid:{OID}", "urn:a:b")
     assert [system in told for system in systems] == [trusted] * 3
 
+
+def test_of_several_items_that_name_the_issuer_the_others_are_told():
+    both = [*issuer("2.999.1.1.1", "ISO"), *issuer("2.999.1.1.2", "ISO")]
+    made = converted({"PatientID": "1", "IssuerOfPatientIDQualifiersSequence": both})
+    assert "several-values" in codes(made)
+
+
+@pytest.mark.parametrize("value", ["9434765919", "943 476 5919", "943-476-5919"])
+def test_an_nhs_number_needs_its_issuer_and_its_check_digit(value):
+    [one] = patient({"PatientID": value, "IssuerOfPatientID": "NHS"}, patient=NHS)["identifier"]
+    assert (one["system"], one["value"]) == ("https://fhir.nhs.uk/Id/nhs-number", "9434765919")
+    assert one["type"]["coding"][0]["code"] == "NH"
 
 
 @pytest.mark.parametrize("value", ["9434765918", "943476591", "A434765919", "\uff19434765919"])

@@ -95,9 +95,8 @@ def issuer_system(call: Call, item: View) -> str:
         if found:
             return f"urn:uuid:{found}"
     elif kind == "URI":
-        found = systems.namespace(universal)
-        if found:
-            return found
+        if systems.is_uri(universal):
+            return universal
     else:
         return ""
     call.issue("issuer-malformed")
@@ -131,12 +130,10 @@ def _patient_identifier(
     elif not system and not issuer and not (qualifiers and qualifiers.whole("UniversalEntityID")):
         system = settings.system
         code = code or (settings.type if system else "")
-    found: dict[str, Any] = {}
     system = trusted(item, keyword, system)
+    found: dict[str, Any] = {}
     if code and call.row(code, "identifier-type") is not None:
         found["type"] = identifier_type(call, code)
-    elif code:
-        call.issue("code-unknown", "IssuerOfPatientIDQualifiersSequence.IdentifierTypeCode")
     if system:
         found["system"] = system
     else:
@@ -189,10 +186,10 @@ def accession_identifier(call: Call, item: View, code: str = "ACSN") -> dict[str
         system = call.site.order_systems.get(local, "")
     if not system and not issuer and settings.system:
         system = AssumedSystem(settings.system)
+    system = trusted(item, "AccessionNumber", system)
     if system:
         found["system"] = system
     else:
-    system = trusted(item, "AccessionNumber", system)
         call.issue("issuer-missing", severity="information")
     found["value"] = value
     # the site assigned what nobody else is said to have assigned
@@ -258,10 +255,10 @@ def person_identifier(call: Call, item: View) -> dict[str, Any] | None:
     keyword = next((one for one in keywords if item.whole(one)), "")
     if not keyword:
         return None
-    if not system:
-        call.issue("issuer-missing", severity="information")
-        return {"value": value}
     value = item.whole(keyword)
     designator = item.whole("CodingSchemeDesignator")
     system = trusted(item, keyword, call.site.practitioner_systems.get(designator, ""))
+    if not system:
+        call.issue("issuer-missing", severity="information")
+        return {"value": value}
     return {"system": system, "value": value}

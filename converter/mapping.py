@@ -147,6 +147,27 @@ def _profile_path(name: str) -> tuple[Path, str]:
     return path, "profile"
 
 
+def _taken(read: _Read) -> Iterator[Fault]:
+    """Names and canonicals of a site's profiles that are others' already: two would be checked as one."""
+    own = [profile for profile in read.profiles if not profile.file.startswith("profiles/")]
+    names: dict[str, str] = {}
+    canonicals: dict[str, str] = {}
+    for file in shipped() if own else ():
+        if file.kind == "profile":
+            profile = parse_profile(tomllib.loads(file.path.read_text("utf-8")), file.name)
+            names[profile.name] = "dcm2fhir"
+            canonicals.update(dict.fromkeys(profile.claims.values(), profile.name))
+    for profile in own:
+        if profile.name in names:
+            message = f"{profile.name} is the name of a profile of {names[profile.name]}"
+            yield Fault(profile.file, "profile.name", message)
+        names[profile.name] = profile.file
+        for kind, url in profile.claims.items():
+            if url in canonicals:
+                message = f"is what --profile {canonicals[url]} claims, and checks"
+                yield Fault(profile.file, f"profile.claims.{kind}", message)
+
+
 def _tables(overlay: Path | None, read: _Read) -> dict[str, CodeTable]:
     tables: dict[str, CodeTable] = {}
     folders = [(data_path("codes"), "codes")]
@@ -320,6 +341,7 @@ def load(
         for path in sorted(overlays.glob("*.toml")):
             _add(path, path.name, "site", read)
         _stray(overlays, tables, read)
+    read.faults += _taken(read)
     settings = _site(site or Site(), read)
     read.digest.update(msgspec.json.encode(settings))
     read.digest.update("\0".join(profiles).encode())

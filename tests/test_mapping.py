@@ -183,6 +183,21 @@ def test_files_of_windows_are_read(tmp_path):
     ]
 
 
+def test_a_profile_of_a_site_takes_no_name_and_no_canonical_of_another(tmp_path):
+    """A study could claim IPS by a file that asks for nothing of IPS."""
+    ips = "http://hl7.org/fhir/uv/ips/StructureDefinition/ImagingStudy-uv-ips"
+    for name, claim in (("ips", "https://a.example/a"), ("mine", ips), ("same", "urn:a:b")):
+        head = f'[profile]\nname = "{name}"\ntitle = "x"\nclaims = {{ ImagingStudy = "{claim}" }}\n'
+        (tmp_path / f"{name}.toml").write_text(head)
+    (tmp_path / "again.toml").write_text((tmp_path / "same.toml").read_text())
+    files = [str(tmp_path / f"{name}.toml") for name in ("ips", "mine", "same", "again")]
+    assert faults("r4", *files) == [
+        "ips.toml: profile.name: ips is the name of a profile of dcm2fhir",
+        "mine.toml: profile.claims.ImagingStudy: is what --profile ips claims, and checks",
+        "again.toml: profile.name: same is the name of a profile of same.toml",
+    ]
+
+
 def test_a_shipped_kind_of_profile_may_be_a_file(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(

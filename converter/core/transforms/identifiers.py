@@ -95,8 +95,9 @@ def issuer_system(call: Call, item: View) -> str:
         if found:
             return f"urn:uuid:{found}"
     elif kind == "URI":
-        if systems.is_uri(universal):
-            return universal
+        found = systems.namespace(universal)
+        if found:
+            return found
     else:
         return ""
     call.issue("issuer-malformed")
@@ -134,6 +135,8 @@ def _patient_identifier(
     found: dict[str, Any] = {}
     if code and call.row(code, "identifier-type") is not None:
         found["type"] = identifier_type(call, code)
+    elif code:
+        call.issue("code-unknown", "IssuerOfPatientIDQualifiersSequence.IdentifierTypeCode")
     if system:
         found["system"] = system
     else:

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x20]+")
-_STUDIES: Final = re.compile(r"/studies(?:/(?:[0-9.]+(?:/.*)?)?)?$")
+_STUDIES: Final = re.compile(r"/studies(?:[?#].*|/(?:[0-9.]+(?:[/?#].*)?)?)?$")
 _CODE: Final = re.compile(r"[^\s]+(?: [^\s]+)*")
 _LOINC: Final = re.compile(r"(?:[0-9]{1,7}-[0-9]|(?:LA|LP|LG|MTHU)[0-9]+(?:-[0-9])?)")
 

@@ -359,6 +359,8 @@ def test_the_place_is_written_out(attributes, display):
         ("https://p.example/dicom-web/studies/1.2.3", "https://p.example/dicom-web"),
         ("https://p.example/dicom-web/studies/1.2.3/series/1.4", "https://p.example/dicom-web"),
         ("https://p.example/dicom-web/studies", "https://p.example/dicom-web"),
+        ("https://p.example/dicom-web/studies/1.2.3?key=1", "https://p.example/dicom-web"),
+        ("https://p.example/dicom-web/studies?StudyDate=1", "https://p.example/dicom-web"),
         (
             "https://p.example/studies-archive/rs/studies/1.2",
             "https://p.example/studies-archive/rs",

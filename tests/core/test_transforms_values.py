@@ -50,6 +50,13 @@ def test_text_is_trimmed_and_several_values_are_joined(text, expected):
     assert imaging_study({"StudyDescription": text}).get("description") == expected
 
 
+def test_a_text_longer_than_fhir_takes_is_left_out_with_a_finding():
+    made = converted({"StudyDescription": "x" * ((1 << 20) + 1), "SeriesDescription": "x" * 70})
+    assert "description" not in made.resource
+    assert made.resource["series"][0]["description"] == "x" * 70
+    assert "value-malformed" in codes(made)
+
+
 @pytest.mark.parametrize(
     ("text", "number", "code"),
     [

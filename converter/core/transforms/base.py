@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["TRANSFORMS", "Absent", "Call", "Ref", "Transform", "View", "transform"]
 
 
+LONGEST = 1 << 20
+"""Characters that a FHIR string may hold (R4 ``datatypes.html#string``)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Absent:
     """The element stands, with the data-absent-reason extension instead of a value."""
@@ -150,6 +154,9 @@ class View:
         )
         if findings:
             self._call.found(findings, keyword)
+        if len(value) > LONGEST and any(len(one) > LONGEST for one in found):
+            self._call.issue("value-malformed", keyword)
+            return [one for one in found if len(one) <= LONGEST]
         return list(found)
 
     def text(self, keyword: str, joint: str = "; ") -> str:

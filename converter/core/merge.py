@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import orjson
+
 from converter.core.narrative import narrative
 from converter.core.rejection import is_withdrawn
 from converter.core.subject import Mismatch, reconcile
@@ -117,6 +119,9 @@ def unite(
     series, listed = unite_series(base.get("series") or [], ours.get("series") or [], tombstones)
     whole = series == ours.get("series", [])
     merged["series"] = series
+    if not whole and not replace:
+        # a code of instances that we do not hold is not ours to take away
+        merged["procedureCode"] = _codes(standing, ours)
     if series and is_withdrawn(ours):
         merged["status"] = standing.get("status")  # what others added is still there
     planned = bool(base.get("modality")) and not base.get("series")
@@ -204,6 +209,20 @@ def _tidy(study: Json) -> Json:
         if not kept["contained"]:
             del kept["contained"]
     return kept
+
+
+def _codes(theirs: Json, mine: Json) -> list[Json]:
+    """Procedure codes of both, each once, in the order of one conversion; a text that a code carries is none."""
+    both = [*(mine.get("procedureCode") or []), *(theirs.get("procedureCode") or [])]
+    texts = {one.get("text") for one in both if one.get("coding")}
+    found: dict[tuple[Any, ...], Json] = {}
+    for one in both:
+        coding = next(iter(one.get("coding") or ()), None)
+        if coding:
+            found.setdefault((coding.get("system"), coding.get("code")), one)
+        elif one.get("text") not in texts:
+            found.setdefault((one.get("text"),), one)
+    return sorted(found.values(), key=lambda one: orjson.dumps(one, option=orjson.OPT_SORT_KEYS))
 
 
 def _local_references(node: Any) -> Iterator[str]:

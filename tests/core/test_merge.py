@@ -474,3 +474,15 @@ def of_side(content, code=None):
 def test_a_series_with_instances_of_both_sides_is_of_none(standing, ours, tombstones, side):
     [series] = merge(standing, ours, tombstones=tombstones)["series"]
     assert series.get("laterality", {}).get("code") == side
+
+
+def test_a_late_part_adds_its_procedure_and_takes_none_away():
+    a, b, text = {"text": "a"}, {"coding": [{"system": "s:x", "code": "b"}], "text": "B"}, "B"
+    one = study({"1": "1"}, procedureCode=[a, {"text": text}])
+    other = study({"1": "2"}, procedureCode=[b])
+    assert merge(one, other)["procedureCode"] == [b, a]
+    assert merge(other, one)["procedureCode"] == [b, a]
+    assert merge(one, study({"1": "2"}))["procedureCode"] == [{"text": text}, a]
+    # who holds all that stands knows what it was
+    assert merge(one, study({"1": "12"}, procedureCode=[b]))["procedureCode"] == [b]
+    assert merge(one, other, "replace")["procedureCode"] == [b]

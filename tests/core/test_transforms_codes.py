@@ -281,6 +281,20 @@ def test_the_side_is_what_the_nearest_attribute_says(attributes, side):
 @pytest.mark.parametrize(
     ("attributes", "said"),
     [
+        ({"Modality": "ct"}, True),
+        ({"PatientSex": "f"}, True),
+        ({"Laterality": "l"}, True),
+        ({"Modality": "CT", "PatientSex": "F", "Laterality": "L"}, False),
+        ({"Laterality": "u"}, False),
+    ],
+)
+def test_a_defined_term_in_lower_case_is_taken_and_told(attributes, said):
+    assert ("code-normalised" in codes(converted(attributes))) is said
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
         ({"Laterality": "X"}, "code-unknown"),
         ({"Laterality": "L\\R"}, "several-values"),
         ({"Laterality": "L", "ImageLaterality": "R"}, "values-differ"),

@@ -297,6 +297,13 @@ class Call:
         written = keyword or (self.source.keyword if self.source else self.keyword)
         self.issues.append(_issue(severity, code, self.rule.element, written, message))
 
+    def normalised(self, term: str) -> Row | None:
+        """Row of the rule's code table of a defined term, which CS writes in upper case (PS3.5 section 6.2)."""
+        found = self.row(term)
+        if found is None and (found := self.row(term.upper())) is not None:
+            self.issue("code-normalised", severity="information")
+        return found
+
     def several(self, keyword: str) -> None:
         """Note, once, that an attribute that may hold one value or item holds several."""
         if not any(one.code == "several-values" and one.keyword == keyword for one in self.issues):

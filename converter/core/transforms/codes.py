@@ -277,10 +277,10 @@ def _told_side(call: Call, source: Source, view: View) -> dict[str, Any] | None:
                 if found and found["system"] == SCT and row["code"] == found["code"]:
                     return _side(call, call.row(term) or row)
         return None
-    value = view.whole(source.last).upper()
-    if value in {"", "U"}:
+    value = view.whole(source.last)
+    if value.upper() in {"", "U"}:
         return None
-    side = call.row(value)
+    side = call.normalised(value)
     if side is None:
         call.issue("code-unknown")
         return None
@@ -308,7 +308,7 @@ def modality(call: Call) -> dict[str, Any] | Absent:
             return Absent()
         call.issue("modality-derived", severity="information")
         value = row["code"]
-    row = call.row(value) or call.row(value.upper())
+    row = call.normalised(value)
     if row is None:
         call.issue("code-unknown")
         return {"display": value}

@@ -28,7 +28,7 @@ def code(call: Call) -> str | None:
     value = call.value()
     if not value:
         return None
-    row = call.row(value.upper())
+    row = call.normalised(value)
     if row is None:
         call.issue("code-unknown")
         return None

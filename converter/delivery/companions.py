@@ -18,7 +18,7 @@ from converter.core.companions import reduce
 from converter.core.issues import Issue
 from converter.core.subject import carries_identifier
 from converter.delivery.answers import Action, Answer
-from converter.delivery.scoped import OWN_SYSTEM, OwnPatient
+from converter.delivery.scoped import OwnPatient, searchable
 from converter.delivery.shared import Shared
 from converter.delivery.talk import Talk, created_id, strip_base, token
 
@@ -84,7 +84,7 @@ class Companions:
         self.patients: dict[str, Json | None] = {}
         """Patients that were read, by reference."""
         self.own = OwnPatient(talk, replaces, finish)
-        self._anew = False
+        self._once: tuple[Action, ...] = ("missing",)
 
     def forget(self) -> None:
         """Believe nothing that is remembered: the server says that something is missing."""
@@ -99,7 +99,7 @@ class Companions:
         try:
             return self._prepare(study)
         except _AnewError:
-            self._anew = True
+            self._once = ()
             self.forget()
             return self._prepare(study)
 
@@ -118,6 +118,25 @@ class Companions:
                 self._look_at_own(study)
         return self.refer(study)
 
+    def confirm(self, study: Json) -> Json | None:
+        """Look, once in a process, for what is remembered; give the study anew where it is lost.
+
+        Not every server refuses a reference to what it does not have.
+        """
+        for of in self._ordered():
+            reference = self.mapping.get(of, "")
+            if not reference or self.shared.get(of):
+                continue
+            kind, _, id_ = reference.partition("/")
+            standing, action = self.talk.read(kind, id_)
+            if action == "gone":
+                self.talk.end("gone", Answer(410), f"GET {kind}", (reference,))
+            if standing is None:
+                self.forget()
+                return self.prepare(study)
+            self.shared.put(of, reference)
+        return None
+
     def refer(self, study: Json) -> Json:
         """Give the study with references as they are there, and make nothing."""
         prepared: Json = self._there(study)
@@ -130,7 +149,7 @@ class Companions:
         if reference in self.patients:
             return  # made, or looked at, a moment ago
         ours = self.resources[of]
-        body = self._there(_searchable(ours)[0] if self.server_ids else ours)
+        body = self._there(searchable(ours)[0] if self.server_ids else ours)
         known = self.own.look(reference, ours, body, subject)
         if known is None:
             self.shared.put(of, "")
@@ -225,7 +244,7 @@ class Companions:
                 "put",
                 body=orjson.dumps(self.finish(body, None, ())),
                 headers={"Prefer": "return=minimal"},
-                allowed=frozenset({"reread", "server-ids", *self._once()}),
+                allowed=frozenset({"reread", "server-ids", *self._once}),
             )
             if action == "missing":
                 raise _AnewError
@@ -237,12 +256,9 @@ class Companions:
                 self.server_ids = True
         self.talk.end("again", Answer(409), f"PUT {kind}")
 
-    def _once(self) -> tuple[Action, ...]:
-        return () if self._anew else ("missing",)
-
     def _create(self, kind: str, body: Json) -> str:
         """Create it where a search by its identifier finds none; empty where another writer is at it."""
-        named, system, value = _searchable(body)
+        named, system, value = searchable(body)
         body = {name: item for name, item in named.items() if name != "id"}
         search = f"identifier={quote(token(system, value), safe=':/.-_~|')}"
         answer, action = self.talk.ask(
@@ -251,7 +267,7 @@ class Companions:
             "create",
             body=orjson.dumps(self.finish(body, None, ())),
             headers={"If-None-Exist": search},
-            allowed=frozenset({"reread", "several", *self._once()}),
+            allowed=frozenset({"reread", "several", *self._once}),
         )
         if action == "missing":
             raise _AnewError
@@ -380,15 +396,3 @@ class Companions:
         ):
             return True
         return bool(literal) and self.carries(ours)(literal)
-
-
-def _searchable(resource: Json) -> tuple[Json, str, str]:
-    """(resource, system, value): an identifier to search by, our id where it has none with a system."""
-    listed = resource.get("identifier") or []
-    held: list[Json] = [listed] if isinstance(listed, dict) else listed
-    for identifier in held:
-        if identifier.get("system") and identifier.get("value"):
-            return resource, str(identifier["system"]), str(identifier["value"])
-    value = f"urn:uuid:{resource['id']}"
-    own = {"system": OWN_SYSTEM, "value": value}
-    return {**resource, "identifier": [*held, own]}, OWN_SYSTEM, value

@@ -14,7 +14,7 @@ from converter.core.subject import compare_identifiers
 from converter.delivery.answers import Answer
 from converter.delivery.talk import Standing, Talk
 
-__all__ = ["OWN_SYSTEM", "OwnPatient", "judge"]
+__all__ = ["OWN_SYSTEM", "OwnPatient", "judge", "searchable"]
 
 Json = dict[str, Any]
 
@@ -120,3 +120,15 @@ class OwnPatient:
             allowed=frozenset({"reread"}),
         )
         return action == "done"
+
+
+def searchable(resource: Json) -> tuple[Json, str, str]:
+    """(resource, system, value): an identifier to search by, our id where it has none with a system."""
+    listed = resource.get("identifier") or []
+    held: list[Json] = [listed] if isinstance(listed, dict) else listed
+    for identifier in held:
+        if identifier.get("system") and identifier.get("value"):
+            return resource, str(identifier["system"]), str(identifier["value"])
+    value = f"urn:uuid:{resource['id']}"
+    own = {"system": OWN_SYSTEM, "value": value}
+    return {**resource, "identifier": [*held, own]}, OWN_SYSTEM, value

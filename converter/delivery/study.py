@@ -127,8 +127,7 @@ class _Attempt:
             names = tuple(f"{KIND}/{id_}" for id_ in hits)
             self.talk.end("several", Answer(200, empty=False), f"GET {KIND}", names)
         if hits:
-            # read once more: a search may lag behind, and has no ETag of its own
-            standing = self.standing(hits[0])
+            standing = self.standing(hits[0])  # a search may lag behind, and has no ETag of its own
             if standing is not None:
                 self.id = standing.id
             return standing
@@ -158,6 +157,7 @@ class _Attempt:
     # writing
 
     def create(self) -> Delivery | None:
+        self.ours = self.companions.confirm(self.job.resource) or self.ours
         body, _ = self.body(self.ours)
         if body is None:
             return self.too_large(None)

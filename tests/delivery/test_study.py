@@ -230,6 +230,25 @@ def test_companions_that_a_server_lost_are_sent_once_more(stub, known):
     assert {key: done.learnt[key] for key in NAMED} == NAMED
 
 
+def test_a_new_study_refers_to_nothing_that_a_server_lost_and_does_not_miss(stub):
+    stub.integrity = False
+    located = study(location={"reference": "Location/l"})
+    done = send(stub.base, located, [*COMPANIONS, patient()], known={**NAMED, PATIENT: PATIENT})
+    assert done.state == "delivered"
+    assert stub.ids("Patient") == [PATIENT]
+    assert stub.ids("Location") == ["Location/l"]
+    assert stub.ids("Organization") == ["Organization/o"]
+
+
+def test_a_new_study_does_not_bring_back_a_patient_that_was_deleted(stub):
+    stub.integrity = False
+    given(stub, PATIENT, patient())
+    stub.store.versions[PATIENT].append(None)
+    done = send(stub.base, known={PATIENT: PATIENT})
+    assert (done.state, done.reason) == ("dead", "deleted-on-server")
+    assert stub.ids() == []
+
+
 @pytest.mark.parametrize("missing", [["Location/l"], ["Organization/o"]])
 def test_a_companion_that_stays_missing_is_a_refusal(stub, missing):
     located = study(location={"reference": "Location/l"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import warnings
@@ -12,6 +13,8 @@ from converter.cli.logs import SILENT
 from tests.servers.postgres import server
 
 SHOW_WARNING = warnings.showwarning
+KEPT = 1_500_000
+"""Objects; looking for garbage among them takes a second, so it is not done after each test."""
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +36,15 @@ def _logging_from_anew(monkeypatch):
         logger.handlers[:] = []
         logger.propagate, logger.disabled = True, False
         logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
+def _what_ended_is_not_kept():
+    """A command keeps what it loaded to its end, and here many run in one process."""
+    yield
+    if gc.get_freeze_count() > KEPT:
+        gc.unfreeze()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

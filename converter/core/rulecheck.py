@@ -27,6 +27,15 @@ BINARY = frozenset(
 )
 """VRs whose value is no text; no transform reads them."""
 
+READS = {
+    "date": ("DA",),
+    "dateOrUnknown": ("DA",),
+    "dateTime": ("DA", "DT"),
+    "humanName": ("PN",),
+    "humanNameOrUnknown": ("PN",),
+}
+"""VRs that some transforms alone can make something of."""
+
 NUMBERS = frozenset({"integer", "unsignedInt", "positiveInt"})
 
 
@@ -48,8 +57,15 @@ def source_faults(
                 source.keyword,
                 f"{source.keyword} is a sequence: {transform.name} reads values; say which with a dot",
             )
+        elif transform is not None and first and source.vr not in _read_by(transform, source):
+            reads = " or ".join(_read_by(transform, source))
+            yield source.keyword, f"{source.keyword} is {source.vr}: {transform.name} reads {reads}"
         elif transform is not None and first and source.vr != "SQ" and transform.items == "must":
             yield source.keyword, f"{source.keyword} is no sequence: {transform.name} reads items"
+
+
+def _read_by(transform: Transform, source: Source) -> tuple[str, ...]:
+    return READS.get(transform.name, (source.vr,))
 
 
 def table_faults(

@@ -106,6 +106,10 @@ def test_what_fhir_asks_for_is_enough():
         ('description = { from = "Rows" }', "Rows is binary (US)"),
         ('started = { from = "StudyDate", with = ["StudyTme"] }', "did you mean StudyTime?"),
         ('started = { from = "StudyDate", with = ["Rows"] }', "Rows is binary (US)"),
+        (
+            'started = { from = "StudyDescription" }',
+            "StudyDescription is LO: dateTime reads DA or DT",
+        ),
         # options
         ('description = { from = "StudyDescription", cods = "x" }', "did you mean codes?"),
         ('description = { from = "StudyDescription", zzzz = "x" }', "options are from, with, as"),

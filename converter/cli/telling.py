@@ -123,7 +123,7 @@ def _name_skipped(result: RunResult, *, redact: bool) -> None:
     from converter.cli.output import clean
     from converter.report import redacted
 
-    for path, reason, detail in result.skipped():
+    for path, reason, detail in result.skipped(told=not redact):
         why = f"{reason} ({detail})" if detail else reason
         shown = redacted(path) if redact else " ".join(path.splitlines())
         click.echo(clean(f"skipped, {why}: {shown}"), err=True)

@@ -144,10 +144,15 @@ class RunResult:
                 outcome.instances,
             )
 
-    def skipped(self) -> Iterator[Skipped]:
-        """Every input that was left out, by path; paths are relative to their input."""
+    def skipped(self, *, told: bool = False) -> Iterator[Skipped]:
+        """Every input that was left out, by path; paths are relative to their input.
+
+        ``told``: to somebody who cannot tell of which of several inputs; the whole path then.
+        """
+        whole = told and len(self._inputs) > 1
         for row in self._store.skipped():
-            yield Skipped(self.relative(row.path), row.reason, row.detail)
+            path = row.path if whole else self.relative(row.path)
+            yield Skipped(path, row.reason, row.detail)
 
     def relative(self, path: str) -> str:
         """Path relative to the input that it was found in, else as it is."""

@@ -422,6 +422,17 @@ def test_verbose_names_what_was_skipped_and_otherwise_the_summary_says_where_to_
     assert "DOE" not in err
 
 
+def test_verbose_says_of_which_of_several_inputs_a_file_was_skipped(tmp_path, capsys):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("no DICOM")
+    convert("one", "two", "--dry-run", "-v")
+    err = capsys.readouterr().err
+    assert {
+        f"skipped, not-dicom: {tmp_path.resolve() / name / 'notes.txt'}" for name in ("one", "two")
+    } <= set(err.splitlines())
+
+
 def test_nothing_said_holds_a_patients_value(tmp_path, capsys):
     assert convert(DEMO, "-o", "out", "-vv", "--report", "report.json") == 0
     names = {

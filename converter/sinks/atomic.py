@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Lock",
     "Replacement",
+    "content_of",
     "create",
     "guarded",
     "is_stream",
@@ -78,6 +79,13 @@ def make_private_folder(folder: Path) -> None:
         folder = folder.parent
     for item in reversed(missing):
         item.mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+
+def content_of(path: str) -> bytes:
+    """Read a file; of a pipe in its place what is there, which waits for nobody."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read() or b""
 
 
 def create(path: Path) -> BinaryIO:
@@ -257,7 +265,7 @@ class Replacement:
 
     def _recorded(self) -> list[str]:
         try:
-            names = orjson.loads((self.folder / RECORD_NAME).read_bytes())
+            names = orjson.loads(content_of(os.fspath(self.folder / RECORD_NAME)))
         except (FileNotFoundError, orjson.JSONDecodeError):
             return []
         # a name with a folder in it is not ours

@@ -14,6 +14,7 @@ from converter.errors import SinkError, StandingError
 from converter.sinks.atomic import (
     LOCK_NAME,
     Lock,
+    content_of,
     guarded,
     make_private_folder,
     refusal,
@@ -64,7 +65,7 @@ def read_standing(folder: Path, resource_type: str, resource_id: str) -> Json | 
     """
     path = f"{os.fspath(folder)}/{relative_path(resource_type, resource_id)}"
     try:
-        content = _content(path)
+        content = content_of(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -246,12 +247,6 @@ class FileSink(Files):
 
 def _holds(path: str, data: bytes) -> bool:
     try:
-        return os.stat(path).st_size == len(data) and _content(path) == data  # noqa: PTH116
+        return os.stat(path).st_size == len(data) and content_of(path) == data  # noqa: PTH116
     except FileNotFoundError:
         return False
-
-
-def _content(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
-        return file.read()

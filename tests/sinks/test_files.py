@@ -65,6 +65,18 @@ def test_what_cannot_be_read_is_not_overwritten_and_not_shown(out, content):
     assert caught.value.__cause__ is None
 
 
+def test_a_pipe_in_place_of_a_resource_is_waited_for_by_nobody(out):
+    (out / "ImagingStudy").mkdir(parents=True)
+    os.mkfifo(out / NAME)
+    os.mkfifo(out / ".dcm2fhir.files")
+    with pytest.raises(StandingError, match="move it away"):
+        read_standing(out, "ImagingStudy", STUDY["id"])
+    sink = open_sink(str(out), "ndjson")
+    sink.write(STUDY)
+    sink.close()
+    assert (out / "ImagingStudy.000.ndjson").exists()
+
+
 def test_a_reader_never_sees_half_a_file(out):
     sink = FileSink(out)
     versions = [{**STUDY, "description": letter * 200_000} for letter in "ab"]

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["clean", "table"]
+__all__ = ["clean", "one_line", "table"]
 
 BIDI = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 """Characters that turn round what stands beside them (Unicode, UAX 9)."""
@@ -31,7 +31,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """
     if not sys.stdout.isatty():
         for row in rows:
-            click.echo("\t".join(" ".join(clean(cell).split()) for cell in row))
+            click.echo("\t".join(one_line(cell) for cell in row))
         return
     from rich.console import Console
     from rich.table import Table
@@ -76,3 +76,8 @@ def clean(cell: str) -> str:
     """Text without what would steer a terminal, or turn round the line."""
     # Half a surrogate pair, such as a file's name that is no UTF-8 has, cannot be printed.
     return cell.translate(CONTROL).encode("utf-8", "backslashreplace").decode()
+
+
+def one_line(cell: str) -> str:
+    """Text as a row of a table holds it."""
+    return " ".join(clean(cell).split())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from converter.cli.common import Command, configuration, option, usage, verbosity
-from converter.cli.output import table
+from converter.cli.output import one_line, table
 from converter.cli.places import ELSEWHERE, state_folder
 from converter.errors import ConfigurationError, StoreError
 
@@ -206,8 +206,10 @@ def _label(patient: str, issuer: str) -> str:
 
 def _meant(text: str, known: list[tuple[str, str, int]]) -> set[tuple[str, str | None]]:
     """(PatientID, issuer; ``None``: any) that an operator may mean: bars may stand in both."""
-    if shown := {(one, issuer) for one, issuer, _ in known if one and _label(one, issuer) == text}:
-        return {(one, issuer if "|" in text else None) for one, issuer in shown}
+    for written in (str, one_line):  # as received, else as it was printed
+        label = written(text)
+        if shown := {(a, b) for a, b, _ in known if a and written(_label(a, b)) == label}:
+            return {(one, issuer if "|" in text else None) for one, issuer in shown}
     if any(one == text for one, _, _ in known):
         return {(text, None)}
     places = [place for place, letter in enumerate(text) if letter == "|"]

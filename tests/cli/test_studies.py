@@ -48,6 +48,15 @@ def test_a_patient_may_be_named_without_an_issuer_and_with_its_universal_one():
     assert _meant("C", known) == set()
 
 
+def test_a_patient_may_be_named_as_it_was_printed():
+    """What turns text round is not printed, and blanks in a row are one."""
+    known = [("12\u200e34", "", 1), ("A  B", "", 1), ("A B", "", 1)]
+    assert _meant("1234", known) == {("12\u200e34", None)}
+    assert _meant("A  B", known) == {("A  B", None)}
+    assert _meant("A B", known) == {("A B", None)}
+    assert len(_meant("A   B", known)) == 2
+
+
 @pytest.fixture
 def state(tmp_path):
     """A state with one study of one patient, which is published."""

@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from joserfc.jwk import ECKey, RSAKey
 from converter.config import load, settings_of
 from converter.delivery.address import is_loopback, normalised
 from converter.delivery.answers import Answer, decide
+from converter.delivery.client import FhirClient
 from converter.delivery.destinations import capability, look, resolve
 from converter.errors import ConfigurationError, ConverterError
 from converter.settings import DestinationSettings
@@ -44,6 +46,18 @@ def free_port():
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return bound.getsockname()[1]
+
+
+def test_a_proxy_of_the_environment_is_used_but_for_this_machine(stub, opened, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, stub.base.removesuffix("/fhir"))
+    there = DestinationSettings(url="http://fhir.invalid/r4")
+    with closing(FhirClient("there", there, allow_http=True)) as speaker:
+        speaker.request("GET", "metadata", "metadata")
+    assert len(stub.log) == 1
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    assert opened(stub.base).request("GET", "metadata", "metadata").status == 200
 
 
 # endings

@@ -208,7 +208,7 @@ REASONS: dict[str, Reason] = {
         "held",
         True,
         "What stands at the destination of the study, or of a resource that it names, cannot be read; it is not overwritten.",
-        "Look at the file that the issue names, and move it away.",
+        "Look at the file that the issue names, or at the resource on the server, and move it away.",
     ),
     "study-failed": Reason(
         "held",

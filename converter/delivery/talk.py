@@ -26,6 +26,8 @@ REASONS: dict[Action, str] = {
 }
 """What to do about an answer to the reason code of a dead letter."""
 _REFERENCE = re.compile(r"(?:.*/)?([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[^/]*)?")
+_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.~\-]{1,255}")
+"""An id that stays where it is put in a path: what FHIR takes, and a little more that servers give."""
 
 
 class Client(Protocol):
@@ -149,6 +151,7 @@ class Talk:
             return None, action
         if body is None or body.get("resourceType") != kind:
             self.end("circuit", answer, f"GET {kind}")
+        self._look(body, answer, kind)
         return Standing(str(body.get("id") or id_), body, etag(answer, body)), "done"
 
     def search(
@@ -186,6 +189,7 @@ class Talk:
             for entry in entries if isinstance(entries, list) else ():
                 resource = entry.get("resource") if isinstance(entry, dict) else None
                 if isinstance(resource, dict) and resource.get("resourceType") == kind:
+                    self._look(resource, answer, kind)
                     found.append(resource)
             links = body.get("link")
             following = next(
@@ -204,6 +208,11 @@ class Talk:
             path = following.removeprefix(self.client.base).removeprefix("/")
             answer, _ = self.ask("GET", path, "search")
         return found
+
+    def _look(self, resource: Json, answer: Answer, kind: str) -> None:
+        """End it where an id would lead to another place than a resource of this server."""
+        if not _ID.fullmatch(str(resource.get("id") or "none")):
+            self.dead("standing-unreadable", answer, f"GET {kind}")
 
     def history(self, kind: str, id_: str) -> list[Json]:
         """Versions of a resource, newest first; empty where the server keeps none or does not say."""
@@ -241,7 +250,8 @@ def created_id(answer: Answer, kind: str) -> str:
         if match and match[1] == kind:
             return match[2]
     body = answer.body or {}
-    return str(body.get("id") or "") if body.get("resourceType") == kind else ""
+    made = str(body.get("id") or "") if body.get("resourceType") == kind else ""
+    return made if _ID.fullmatch(made) else ""
 
 
 def strip_base(reference: str, base: str) -> str:

@@ -312,6 +312,28 @@ def test_a_storm_of_conflicts_is_left_for_later(stub):
     assert len([a for a in stub.log if a.status == 409]) == 6
 
 
+@pytest.mark.parametrize("strange", ["../../admin", "..", "a?b=c", "a\r\nX: y", "\u202ea"])
+@pytest.mark.parametrize("found", ["read", "search"])
+def test_an_id_that_leads_elsewhere_is_gone_to_by_nobody(stub, strange, found):
+    send(stub.base)
+    before = len(stub.log)
+    real = stub.answer
+
+    def led(asked, data):
+        status, headers, body = real(asked, data)
+        if found == "read" and asked.path == OURS:
+            body = {**body, "id": strange}
+        if found == "search" and asked.path == "ImagingStudy" and asked.query:
+            body = {**body, "entry": [{"resource": {**only(stub), "id": strange}}]}
+        return status, headers, body
+
+    stub.answer = led
+    done = send(stub.base, study(series(1, 3)))
+    assert (done.state, done.reason) == ("dead", "standing-unreadable")
+    known = {"metadata", "ImagingStudy", OURS, PATIENT}
+    assert {asked.path for asked in stub.log[before:]} <= known
+
+
 def test_a_server_without_versions_is_written_without_if_match(stub):
     real = stub.answer
 

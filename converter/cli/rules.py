@@ -56,9 +56,10 @@ def _ours(rules: RuleSet) -> Iterator[str]:
 
 def checker_of(rules: RuleSet) -> Checker:
     """Make what holds resources against R4 and the profiles asked for."""
+    from converter.fhir.declared import declared_extensions
     from converter.fhir.shipped import shipped_checker
 
-    return shipped_checker(rules.profiles)
+    return shipped_checker(rules.profiles, declared_extensions(rules.resources.values()))
 
 
 def judge_of(

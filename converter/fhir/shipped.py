@@ -9,11 +9,13 @@ from converter.core.profile import Profile, parse_profile
 from converter.data import data_path
 from converter.errors import Fault, MappingError, ProfileNotFoundError
 from converter.fhir.checker import Checker
-from converter.fhir.definitions import load_shapes, load_structure, load_tables
+from converter.fhir.definitions import load_extensions, load_shapes, load_structure, load_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from converter.fhir.definitions import ExtensionDefinition
 
 __all__ = ["read_profile", "shipped_checker", "shipped_profiles"]
 
@@ -34,7 +36,7 @@ def read_profile(path: Path) -> Profile:
         With every fault of it.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ProfileNotFoundError(f"profile {path.name}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -42,10 +44,23 @@ def read_profile(path: Path) -> Profile:
     return parse_profile(document, path.name, load_structure())
 
 
-def shipped_checker(profiles: Iterable[Profile] | None = None) -> Checker:
-    """Make a checker from the data that we ship, with all shipped profiles if none are given."""
+def shipped_checker(
+    profiles: Iterable[Profile] | None = None,
+    extensions: Mapping[str, ExtensionDefinition] | None = None,
+) -> Checker:
+    """Make a checker from the data that we ship, with all shipped profiles if none are given.
+
+    Parameters
+    ----------
+    profiles : iterable of Profile, optional
+    extensions : mapping, optional
+        Those of a site, by URL, beside the published ones.
+    """
     asked = shipped_profiles() if profiles is None else list(profiles)
-    return Checker(load_structure(), asked, load_tables(*tables_of(asked)), shapes=load_shapes())
+    known = {**(extensions or {}), **load_extensions()}
+    return Checker(
+        load_structure(), asked, load_tables(*tables_of(asked)), known, shapes=load_shapes()
+    )
 
 
 def tables_of(profiles: Iterable[Profile]) -> list[str]:

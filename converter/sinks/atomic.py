@@ -268,6 +268,8 @@ class Replacement:
             names = orjson.loads(content_of(os.fspath(self.folder / RECORD_NAME)))
         except (FileNotFoundError, orjson.JSONDecodeError):
             return []
+        if not isinstance(names, list):
+            return []
         # a name with a folder in it is not ours
         return [n for n in names if isinstance(n, str) and n == os.path.basename(n) and n]  # noqa: PTH119
 

@@ -95,6 +95,9 @@ def test_record_of_files_cannot_make_us_remove_others(tmp_path):
     (out / ".dcm2fhir.files").write_text(json.dumps(["../victim", str(tmp_path / "victim"), 7, ""]))
     run(open_sink(str(out), "ndjson"), study(1))
     assert (tmp_path / "victim").exists()
+    for no_list in ("5", '{"a": 1}', "null", "\\"):
+        (out / ".dcm2fhir.files").write_text(no_list)
+        run(open_sink(str(out), "ndjson"), study(1))
 
 
 def test_bundles_never_tear_a_study_from_its_patient(tmp_path):

@@ -51,6 +51,12 @@ NOTHING_FOUND = 4
     help="Hold everything against this profile, too: uk-core, ips or a TOML file (repeatable).",
 )
 @option(
+    "--mappings",
+    metavar="PATH",
+    type=click.Path(exists=True, file_okay=False),
+    help="Folder with the site's mapping overlays: what they define is known.",
+)
+@option(
     "--strict",
     is_flag=True,
     help="Make errors of what FHIR leaves open and DICOM never needs; see below.",
@@ -76,6 +82,7 @@ def validate(
     /,
     inputs: tuple[str, ...],
     profiles: tuple[str, ...],
+    mappings: str | None,
     strict: bool,
     form: str,
     max_size: str,
@@ -91,7 +98,7 @@ def validate(
     from converter.core.check_reasons import STRICT
     from converter.settings import parse_size
 
-    checker, asked = _checker(profiles)
+    checker, asked = _checker(profiles, mappings)
     promoted = STRICT if strict else frozenset[str]()
     printer = _Printer(form, promoted, state)
     for verdict in _verdicts(inputs, checker, asked, parse_size(max_size), state.verbose > 0):
@@ -99,8 +106,8 @@ def validate(
     return printer.end()
 
 
-def _checker(profiles: Sequence[str]) -> tuple[Checker, tuple[str, ...]]:
-    """Checker with all shipped profiles and those of files; names of the ones asked for."""
+def _checker(profiles: Sequence[str], mappings: str | None) -> tuple[Checker, tuple[str, ...]]:
+    """Checker with all shipped profiles and what a site's files define; names of those asked for."""
     from converter.errors import ProfileNotFoundError
     from converter.fhir.shipped import read_profile, shipped_checker, shipped_profiles
 
@@ -118,7 +125,16 @@ def _checker(profiles: Sequence[str]) -> tuple[Checker, tuple[str, ...]]:
             raise ProfileNotFoundError(
                 f"no profile {wanted}; there are {names}, or name a .toml file"
             )
-    return shipped_checker(known.values()), tuple(dict.fromkeys(asked))
+    files = [name if "/" in name else f"./{name}" for name in profiles if name.endswith(".toml")]
+    if not files and mappings is None:
+        return shipped_checker(known.values()), tuple(dict.fromkeys(asked))
+    from converter.fhir.declared import declared_extensions
+    from converter.mapping import load
+
+    rules = load(files, overlays=Path(mappings) if mappings else None)
+    known |= {profile.name: profile for profile in rules.profiles}
+    extensions = declared_extensions(rules.resources.values())
+    return shipped_checker(known.values(), extensions), tuple(dict.fromkeys(asked))
 
 
 def _verdicts(

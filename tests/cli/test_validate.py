@@ -162,6 +162,23 @@ def test_profile_of_the_site(write, capsys):
     assert rows(capsys)[0][2:4] == ["profile-missing", "ImagingStudy.interpreter"]
 
 
+def test_what_the_mapping_of_the_site_defines_is_known(write, tmp_path, capsys):
+    url, claim = "https://a.example/protocol", "https://a.example/mine"
+    rules = f'[ImagingStudy."extension:a"]\nurl = {{ const = "{url}" }}\nvalueString = {{ from = "ProtocolName", required = true }}\n'
+    head = f'[profile]\nname = "mine"\ntitle = "M"\nclaims = {{ ImagingStudy = "{claim}" }}\n'
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "a.toml").write_text(rules + head)
+    held = {**json.loads(STUDY), "extension": [{"url": url, "valueString": "x"}], "meta": {"profile": [claim]}}  # fmt: skip
+    path = write("a.json", json.dumps(held).encode())
+    assert run(["validate", path]) == 1
+    assert [row[2] for row in rows(capsys) if row[1] == "error"] == [
+        "unknown-extension",
+        "unknown-profile",
+    ]
+    assert run(["validate", path, "--mappings", str(tmp_path / "m")]) == 0
+    assert run(["validate", path, "--profile", str(tmp_path / "m" / "a.toml")]) == 0
+
+
 def test_profile_of_the_site_with_a_fault_is_3(write, capsys):
     assert (
         run(["validate", write("a.json", STUDY), "--profile", write("site.toml", b"[profile")]) == 3

@@ -8,16 +8,16 @@ from converter.core.dictionary import tag_of
 from converter.core.header import items
 from converter.core.issues import Issue
 from converter.core.names import person_name
-from converter.core.text import charset_of
+from converter.core.text import Charset, charset_of
 from converter.core.times import date
-from converter.core.values import strings
+from converter.core.values import is_legible, strings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from converter.core.study import Instance, Study
 
-__all__ = ["Person", "conflict", "folded", "two_people"]
+__all__ = ["Person", "compared", "conflict", "folded", "two_people"]
 
 PATIENT_ID = tag_of("PatientID") or 0
 ISSUER = tag_of("IssuerOfPatientID") or 0
@@ -41,11 +41,14 @@ class Person(NamedTuple):
     """First given name; both as `folded` gives them."""
 
 
-def _text(value: bytes | None, charset: bytes | None) -> str:
+def compared(value: bytes | None, charset: Charset) -> str:
+    """PatientID or issuer as it is compared; with its bytes where not all of it is legible."""
     if not value:
         return ""
-    header = {CHARSET: charset} if charset else {}
-    return "\\".join(strings(value, "LO", charset_of(header)).values)
+    text = "\\".join(strings(value, "LO", charset).values)
+    if text and not is_legible(value, "LO", charset):
+        return f"{text} [{value.strip(b' ' + bytes(1)).hex()}]"
+    return text
 
 
 def conflict(study: Study) -> Issue | None:
@@ -82,7 +85,7 @@ def conflict(study: Study) -> Issue | None:
             ("IssuerOfPatientID", issuer),
             ("UniversalEntityID", universal),
         ):
-            text = _text(value, charset)
+            text = compared(value, charset_of({CHARSET: charset} if charset else {}))
             if text:
                 seen[keyword].setdefault(text, key)
         people.setdefault(Person(date(born).value or "", *_names(name, charset)), key)

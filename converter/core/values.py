@@ -11,9 +11,19 @@ import re
 from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from converter.core.text import MISSING, Charset, clean, decode_text
+from converter.core.text import MISSING, REPLACEMENT, Charset, clean, decode_text
 
-__all__ = ["Parsed", "Strings", "decimal", "integer", "is_uid", "parse_uid", "strings", "uid"]
+__all__ = [
+    "Parsed",
+    "Strings",
+    "decimal",
+    "integer",
+    "is_legible",
+    "is_uid",
+    "parse_uid",
+    "strings",
+    "uid",
+]
 
 T = TypeVar("T")
 
@@ -38,6 +48,9 @@ _TEXT: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _LINES: Final = frozenset({"LT", "ST", "UT"})
 _SINGLE: Final = frozenset({"LT", "ST", "UT", "UR"})
 """VRs with one value, in which a backslash is text."""
+
+_ENDS: Final = b" \0\t\n\v\f\r"
+"""What stands around a value and is no part of it, by the standard or by mistake."""
 
 _UID: Final = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
@@ -97,6 +110,24 @@ def strings(
     if not any(values):
         values = []
     return Strings(values, tuple(findings))
+
+
+def is_legible(
+    value: bytes | None, vr: str = "LO", charset: Charset = MISSING, *, default: str = ""
+) -> bool:
+    """Whether all characters of a number could be read, and none was taken out of its midst.
+
+    What is left of one that is not may be somebody else's number.
+
+    Parameters
+    ----------
+    value, vr, charset, default
+        As of `strings`.
+    """
+    found = strings((value or b"").strip(_ENDS), vr, charset, default=default)
+    return "control-character" not in found.findings and not any(
+        REPLACEMENT in one for one in found.values
+    )
 
 
 def is_uid(text: str) -> bool:

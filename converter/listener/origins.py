@@ -24,9 +24,9 @@ from converter.core.header import (
     Wanted,
     items,
 )
+from converter.core.patient import compared
 from converter.core.rules import RuleSet
 from converter.core.text import charset_of
-from converter.core.values import strings
 from converter.core.wanted import rules_in, wanted_by
 from converter.listener.control import flat, unflat
 from converter.listener.policy import Peer
@@ -108,11 +108,8 @@ def _keys(
 ) -> tuple[str, str, str]:
     charset = charset_of({SPECIFIC_CHARACTER_SET: held} if held else {})
 
-    def text(value: bytes | None) -> str:
-        return "\\".join(strings(value, "LO", charset).values) if value else ""
-
     universal = next((item.get(_UNIVERSAL) for item in items(qualifiers)), None)
-    return text(patient), text(issuer), text(universal)
+    return compared(patient, charset), compared(issuer, charset), compared(universal, charset)
 
 
 def lacking(wanted: Wanted, kept: Wanted, within: tuple[int, ...] = ()) -> list[tuple[int, ...]]:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from converter.core.patient import conflict
+from converter.core.header import SPECIFIC_CHARACTER_SET
+from converter.core.patient import compared, conflict
+from converter.core.text import charset_of
 from tests.core.making import converted, study
 
 
@@ -47,6 +49,21 @@ def test_two_patients_in_one_study_are_a_conflict(one, other, keyword):
 )
 def test_empty_is_no_value_and_names_decide_nothing(one, other):
     assert conflict(study(one, other)) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "two"),
+    [
+        (b"M\xdcLLER1", b"M\xd6LLER1", True),
+        (b"12\x0034", b"1234", True),
+        (b"12\x0034", b"12\x0134", True),
+        (b"M\xdcLLER1", b"M\xdcLLER1\0", False),
+        (b"1234\r\n", b"1234", False),
+    ],
+)
+def test_what_is_left_of_numbers_that_are_not_legible_makes_them_no_one_number(one, other, two):
+    charset = charset_of({SPECIFIC_CHARACTER_SET: b"ISO_IR 192"})
+    assert (compared(one, charset) != compared(other, charset)) == two
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,8 @@ def test_what_comes_while_it_is_published_is_not_lost(ledger):
         ({"patient": b"P1"}, {"patient": b""}, "receiving"),
         ({"patient": b"P1"}, {"patient": b"P1 "}, "receiving"),
         ({"patient": b"P1"}, {"patient": b"p1"}, "conflict"),
+        ({"patient": b"P\x001"}, {"patient": b"P1"}, "conflict"),
+        ({"patient": b"P\x001"}, {"patient": b"P\x001 "}, "receiving"),
         ({"issuer": b"A"}, {"issuer": b"B"}, "conflict"),
         ({"issuer": b"A"}, {"issuer": b""}, "receiving"),
     ],

@@ -21,8 +21,8 @@ from converter.core.header import (
     items,
 )
 from converter.core.issues import Issue, Severity
-from converter.core.text import MISSING, REPLACEMENT, Charset, charsets
-from converter.core.values import strings
+from converter.core.text import MISSING, Charset, charsets
+from converter.core.values import is_legible, strings
 
 if TYPE_CHECKING:
     from converter.core.rules import Rule, Source
@@ -176,13 +176,14 @@ class View:
         return "\\".join(found)
 
     def is_legible(self, keyword: str) -> bool:
-        """Whether all characters of an attribute could be read, and none was taken out."""
+        """See `converter.core.values.is_legible`."""
         tag = dictionary.tag_of(keyword) or 0
-        value = self.header.get(tag) or b""
-        found, findings = _strings(
-            value, dictionary.vr_of(tag), self.charset, self._call.default_charset
+        return is_legible(
+            self.header.get(tag),
+            dictionary.vr_of(tag),
+            self.charset,
+            default=self._call.default_charset,
         )
-        return "control-character" not in findings and not any(REPLACEMENT in one for one in found)
 
     def items(self, keyword: str) -> list[View]:
         """Items of a sequence."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import WANTED
 from pydicom import Dataset
 from pydicom.data import DATA_ROOT
 from pydicom.encaps import encapsulate
@@ -17,6 +16,7 @@ from converter.listener.dataset import preamble
 from converter.listener.policy import Policy
 from converter.listener.storing import LIMITS
 from converter.reading import Read, read_bytes
+from tests.listener.conftest import WANTED
 from tools.dicom_sender import CT, Sender, command, pdu, pdv
 
 EXPLICIT, IMPLICIT, BIG, JPEG = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import warnings
 
 import pytest
@@ -13,6 +14,9 @@ from converter.cli.logs import SILENT
 from tests.servers.postgres import server
 
 SHOW_WARNING = warnings.showwarning
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # under nohup, which the programs that are started would inherit; a handler they do not
+    signal.signal(signal.SIGHUP, lambda *_: None)
 KEPT = 1_500_000
 """Objects; looking for garbage among them takes a second, so it is not done after each test."""
 

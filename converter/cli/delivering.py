@@ -16,6 +16,7 @@ import msgspec
 from converter.cli.places import state_folder
 from converter.cli.rules import judge_of, merge_options, options_of, rules_of
 from converter.config import Loaded, load
+from converter.core.wanted import assuming
 from converter.delivery.client import FhirClient
 from converter.delivery.clock import Clock
 from converter.delivery.destinations import look, resolve
@@ -137,7 +138,8 @@ class Destinations:
             if own.profile:
                 convert = msgspec.structs.replace(config.convert, profile=own.profile)
                 config = msgspec.structs.replace(config, convert=convert)
-            rules = self.rules.get(config.convert.profile) or rules_of(config)
+            # what was published of a daemon's study rests on what is assumed of its senders, so what is sent does
+            rules = self.rules.get(config.convert.profile) or assuming(rules_of(config))
             self._recipes[name] = _recipe(config, own, rules)
         return self._recipes[name]
 

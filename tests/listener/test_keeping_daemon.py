@@ -21,6 +21,7 @@ from converter.listener.desk import Desk
 from converter.listener.files import place_of
 from converter.reading import Read, read_bytes
 from tests.servers.postgres import server
+from tests.servers.stub import Stub
 from tools.dicom_sender import CT, Sender
 
 OVERLAY = """
@@ -98,6 +99,28 @@ def test_what_a_peer_does_not_state_is_assumed_and_put_right_by_publishing_again
     running.until(lambda: started()["1.2.9"] == "2024-07-12T10:15:00+02:00")
     assert started()["1.2.3"] == "2024-07-12T10:15:00+01:00"
     running.end()
+
+
+@pytest.mark.parametrize("profile", ["r4", "uk-core"])
+def test_what_is_assumed_of_a_peer_is_in_what_a_server_gets(daemon, tmp_path, profile):
+    with Stub() as stub:
+        file = tmp_path / "listen.toml"
+        file.write_text(
+            '[site]\ntimezone = "Asia/Tokyo"\n'
+            f'[destinations.main]\nurl = "{stub.base}"\nprofile = ["{profile}"]\n'
+            '[listen.peers.athens]\nae_titles = ["CT1"]\n'
+            'timezone = "Europe/Athens"\ncharset = "ISO_IR 126"\n'
+        )
+        running = daemon("--config", str(file), "--to", "main")
+        data, uid = instance(1, PatientName="Doe^Greek", **WHEN)
+        send(running, (data.replace(b"Doe^Greek", b"Doe^Gr\xe5ek"), uid), calling="CT1")
+        running.until(stub.studies)
+        (study,) = stub.studies()
+        (patient,) = stub.store.standing("Patient").values()
+        (there,) = running.resources()
+        assert study["started"] == there["started"] == "2024-07-12T10:15:00+03:00"
+        assert patient["name"][0]["given"] == ["Gr\u03b5ek"]
+        running.end()
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -106,9 +106,11 @@ def _as_named(path: str) -> str:
     """Path as the file system has it: a report holds bytes that are no UTF-8 as escapes."""
     if os.path.lexists(path):
         return path
+    # a report is UTF-8 whatever the locale
+    here = os.fsdecode(path.encode("utf-8", "surrogateescape"))
     # Python's form of such a byte in a name (PEP 383)
-    named = _ESCAPE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), path)
-    return named if os.path.lexists(named) else path
+    named = _ESCAPE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), here)
+    return named if os.path.lexists(named) else here
 
 
 def _candidates(path: str, inputs: Sequence[str]) -> list[str]:

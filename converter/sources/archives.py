@@ -20,7 +20,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from converter.core.header import Unreadable
-from converter.sources.task import is_remote, printable
+from converter.sources.task import is_remote, legible, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -262,9 +262,9 @@ def members(
 
 
 def _zip(path: str, first: int, last: int | None) -> Iterator[Member | tuple[str, Unreadable]]:
-    with _open(path) as file, zipfile.ZipFile(file) as archive:
+    with _open(path) as file, _directory(file) as archive:
         for info in archive.infolist()[first:last]:
-            name = printable(info.filename)
+            name = legible(info.filename)
             if info.is_dir():
                 continue
             if info.flag_bits & 0x41:  # encrypted, strongly encrypted: APPNOTE 4.4.4
@@ -273,6 +273,15 @@ def _zip(path: str, first: int, last: int | None) -> Iterator[Member | tuple[str
                 yield name, Unreadable("symbolic-link")
             else:
                 yield Member(name, info.file_size, _opener(archive, info))
+
+
+def _directory(file: BinaryIO) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except zipfile.BadZipFile as error:
+        if isinstance(error.__context__, OSError):  # not read, and called no zip file
+            raise error.__context__ from None
+        raise
 
 
 def _opener(
@@ -333,7 +342,7 @@ def _tar(
     with tarfile.open(fileobj=cast("BinaryIO", file), mode="r:", encoding="utf-8") as archive:
         while (info := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # else memory grows with the archive
-            name = printable(info.name)
+            name = legible(info.name)
             if info.isdir():
                 continue
             if info.isreg():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from codecs import BOM_UTF8
 from hashlib import blake2b
 from operator import attrgetter
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -102,22 +103,24 @@ def _is_dicomdir(path: str) -> bool:
 
 
 def listed(stream: BinaryIO, *, nul: bool = False) -> Iterator[str]:
-    """Paths of a list, one a line, or ended by NUL; empty lines are none.
+    """Paths of a list, one a line, or ended by NUL; empty lines are none, nor is a byte order mark a part of one.
 
     Raises
     ------
     SourceError
         There is a NUL in a line.
     """
-    rest = b""
     end = b"\0" if nul else b"\n"
-    while chunk := stream.read(1 << 16):
+    rest = b""
+    chunk = stream.read(1 << 16).removeprefix(BOM_UTF8)
+    while chunk:
         if not nul and b"\0" in chunk:
             raise SourceError(
                 "--from-file: there is a NUL in the list. Use -0 where paths end with it."
             )
         *lines, rest = (rest + chunk).split(end)
         yield from filter(None, map(_path, lines, [nul] * len(lines)))
+        chunk = stream.read(1 << 16)
     if last := _path(rest, nul):
         yield last
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -89,8 +90,11 @@ class RangeFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Go to a place."""
-        self._at = offset + (0, self._at, self._size)[whence]
-        return self._at
+        at = offset + (0, self._at, self._size)[whence]
+        if at < 0:  # as of a file: where an archive shorter than its end mark is looked into
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._at = at
+        return at
 
     def tell(self) -> int:
         """Offset of the next byte."""

@@ -6,6 +6,7 @@ from us. What an address may hold of them is shown nowhere.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from datetime import datetime
@@ -273,7 +274,7 @@ class Web(Store):
             ranged = re.fullmatch(r"bytes \d+-\d+/(\d+)", answer.headers.get("Content-Range", ""))
             whole = answer.headers.get("Content-Length")
             if ranged is None and start:
-                raise OSError("no ranges")  # a server that begins anew
+                raise OSError(errno.EOPNOTSUPP, "no ranges")  # a server that begins anew
             total = int(ranged[1]) if ranged else int(whole) if whole else -1
             data = bytearray()
             while (

@@ -21,6 +21,7 @@ __all__ = [
     "Task",
     "TaskResult",
     "is_remote",
+    "legible",
     "printable",
 ]
 
@@ -35,8 +36,14 @@ def is_remote(name: str) -> bool:
 
 def printable(name: str) -> str:
     """Make a name fit for text: bytes that are no UTF-8 become escapes, what opens an address is left out."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return _without_secrets(text) if "://" in text else text
+    if is_remote(name):
+        return _without_secrets(legible(name))
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def legible(name: str) -> str:
+    """Do as `printable` with what is text already, whatever the locale: a member's name, an address."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _without_secrets(address: str) -> str:
@@ -75,7 +82,7 @@ class Entry(NamedTuple):
     @property
     def key(self) -> bytes:
         """Name in a kept state."""
-        return os.fsencode(printable(self.path) if is_remote(self.path) else self.path)
+        return printable(self.path).encode() if is_remote(self.path) else os.fsencode(self.path)
 
     @property
     def known(self) -> bool:

@@ -8,7 +8,9 @@ import pty
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import pytest
@@ -217,6 +219,32 @@ def test_a_list_of_paths(separator, flag, tmp_path):
     )
     assert convert("--from-file", "list", *flag, "-o", "out") == 0
     assert kinds("out") == ["ImagingStudy", "Patient"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_path(tmp_path):
+    (tmp_path / "list").write_bytes(BOM_UTF8 + os.fsencode(DEMO / "us-abdomen") + b"\r\n")
+    assert convert("--from-file", "list", "-o", "out") == 0
+
+
+def test_names_are_read_whatever_the_locale(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(DEMO / "us-abdomen" / "1.dcm", "\u65e5\u672c.dcm")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(DEMO / "us-abdomen" / "2.dcm", "\u65e5\u672c.dcm")
+    (tmp_path / "\u65e5.dcm").touch()
+    run = [sys.executable, "-m", "converter", "convert", "-o", "out"]
+    locale = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for inputs, more, files in (
+        ([str(tmp_path)], ["--report", "r.json"], 3),
+        (["--retry-from", "r.json"], ["--report", "s.json"], 1),
+    ):
+        done = subprocess.run(
+            [*run, *inputs, *more], env={**os.environ, **locale, "PYTHONPATH": str(ROOT)}, check=False, capture_output=True,
+        )  # fmt: skip
+        assert done.returncode == 1, done.stderr
+        report = json.loads(Path(more[1]).read_text("utf-8"))
+        assert report["counts"]["files"] == files
+        assert report["counts"]["skipped"] == {"empty": 1}
 
 
 def test_a_list_of_paths_from_standard_input(tmp_path):

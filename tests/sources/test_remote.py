@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -394,6 +395,34 @@ def test_files_of_a_web_server_are_read_and_their_signature_is_shown_nowhere(obj
         long = f"{web.address}/b/beyond%20a%20MiB"
         web.files["b/beyond%20a%20MiB"] = objects["b/beyond a MiB"]
         assert read_all([], names=[long]) == ((1, []) if ranges else (0, [(long, "read-error")]))
+
+
+def test_a_zip_that_cannot_be_read_where_its_directory_lies_is_not_called_no_zip(objects):
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("1.dcm", objects["a/00.dcm"])
+    files = {"a.zip": whole.getvalue(), "b.zip": b"PK\3\4short"}
+    with served.WebFiles(files, ranges=False) as web:
+        (skipped,) = told([f"{web.address}/a.zip"])
+        assert skipped == (
+            "unreadable-archive",
+            f"The archive breaks off ({os.strerror(errno.EOPNOTSUPP)}).",
+        )
+        (skipped,) = told([f"{web.address}/b.zip"])
+        assert skipped == (
+            "unreadable-archive",
+            "The archive breaks off (File is not a zip file).",
+        )
+
+
+def told(names):
+    """Reason and words of what was skipped."""
+    return [
+        (reason, detail)
+        for item in plan([], names=names)
+        for result in read_task(item, WANTED, Filters(), Readers())
+        for _, _, reason, detail in result.skipped
+    ]
 
 
 def test_a_web_server_has_no_folders(objects):

@@ -212,7 +212,9 @@ def _print_table(chosen: Sequence[Told], *, folder: str) -> None:
 def _row(row: Explanation, folder: str) -> tuple[str, ...]:
     source = row.source
     if source.startswith(folder):
-        source = source.removeprefix(folder).lstrip("/") or row.source.rpartition("/")[2]
+        within = source.removeprefix(folder)
+        file = os.path.basename(folder) if not within or within.startswith("!/") else ""  # noqa: PTH119
+        source = file + within.lstrip("/")
     value = f"(absent: {row.reason})" if row.reason else _text(row.value)
     if row.findings:
         value += f" ({', '.join(row.findings)})"

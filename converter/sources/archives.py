@@ -45,6 +45,8 @@ MEMBER_LIMIT = 256 << 20
 ARCHIVE_LIMIT = 1 << 30
 ARCHIVE_RATIO = 100
 """A compressed tar may inflate to `ARCHIVE_LIMIT` and this many times its size."""
+RECORD_LIMIT = 1 << 20
+"""Bytes of zeros behind the end of a tar that are looked through: twenty blocks are usual."""
 
 _HINTS = (".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".gz", ".bz2", ".xz")
 _DOCUMENTS = frozenset(
@@ -355,12 +357,23 @@ def _tar(
         file.seek(archive.offset)
         block = file.read(512)
         if block.strip(b"\0") or len(block) < 512:
-            yield (
-                "",
-                Unreadable(
-                    "unreadable-archive", "The archive has no end mark; members may be missing."
-                ),
-            )
+            why = "The archive has no end mark; members may be missing."
+            yield "", Unreadable("unreadable-archive", why)
+        elif _another_follows(file):
+            why = "Another archive follows behind its end; take them apart."
+            yield "", Unreadable("unreadable-archive", why)
+
+
+def _another_follows(file: BinaryIO | _Limited) -> bool:
+    """Whether ``cat`` put a second archive behind the zeros that fill the last record of this one."""
+    try:
+        for _ in range(RECORD_LIMIT // 512):
+            block = file.read(512)
+            if block.strip(b"\0") or not block:
+                return _is_tar(block)
+    except (*BROKEN, OSError):  # what is no part of the archive, such as a signature
+        return False
+    return False
 
 
 def _tar_opener(

@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,14 @@ def test_a_value_has_its_keyword_rule_code_row_and_file(capsys):
     assert rule == "base/imaging-study.toml: ImagingStudy.series.bodySite"
     assert code.startswith("body-part.csv:")
     assert source == "1.dcm"
+
+
+def test_a_member_is_shown_with_the_archive_that_it_is_of(capsys, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(DEMO / "us-abdomen" / "1.dcm", "1.dcm")
+    for given in (tmp_path, tmp_path / "a.zip"):
+        ((*_, source),) = rows(capsys, given, "series.bodySite")
+        assert source == "a.zip!/1.dcm"
 
 
 def test_what_is_absent_says_why(capsys):

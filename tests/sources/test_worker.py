@@ -165,6 +165,17 @@ def test_a_tar_without_its_end_mark_is_told(tmp_path, gather, make_dicom):
     assert gathered.reasons == {"a.tar": "unreadable-archive"}
 
 
+@pytest.mark.parametrize("squeeze", [bytes, gzip.compress])
+def test_a_second_archive_behind_a_tar_is_told(tmp_path, gather, members, make_dicom, squeeze):
+    second = tarred({"3": make_dicom(sop="1.2.3.1.3")})
+    (tmp_path / "a.tar").write_bytes(squeeze(tarred(members)) + squeeze(second))
+    (tmp_path / "b.tar").write_bytes(squeeze(second) + b"a signature")
+    gathered = gather(tmp_path)
+    assert gathered.reasons["a.tar"] == "unreadable-archive"
+    assert gathered.sources == ["a.tar!/p/1.dcm", "a.tar!/p/2", "b.tar!/3"]
+    assert "b.tar" not in gathered.reasons
+
+
 def test_links_and_devices_in_a_tar_are_not_followed(tmp_path, gather):
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for name, kind in (("s", tarfile.SYMTYPE), ("h", tarfile.LNKTYPE), ("f", tarfile.FIFOTYPE)):

@@ -204,7 +204,7 @@ dcm2fhir convert s3://scans/2024/ -o fhir/ --engine dask --engine-address tcp://
     is_flag=True,
     default=None,
     heading=OUT,
-    help="With --state: take away what the inputs no longer hold.",
+    help="With --state: take away what the inputs no longer hold, and what a filter leaves out.",
 )
 @option(
     "--patient-lookup",

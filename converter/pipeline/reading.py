@@ -38,6 +38,8 @@ TRANSIENT = frozenset(
 """Reasons that may be gone at the next run: such a file is never taken for unchanged."""
 BROKEN = frozenset({"unreadable-archive", "unreadable-member", "inflate-limit"})
 """Reasons for which nobody knows what else an archive holds."""
+CUT = frozenset({"empty", "truncated-header", "malformed"})
+"""Reasons of a file that was damaged or is being copied, rather than one that holds something else now."""
 UNLISTED = frozenset({"permission-denied", "read-error"})
 """And for which nobody knows what there is."""
 
@@ -180,8 +182,13 @@ class _Ingest:
         ]
         unread = {
             keys[index]
-            for index, _, reason, _ in result.skipped
-            if keys and reason in TRANSIENT | BROKEN
+            for index, path, reason, _ in result.skipped
+            if keys
+            and (
+                reason in TRANSIENT | BROKEN
+                # not of a member: the key is that of the archive, which was read
+                or (reason in CUT and path == printable(task.entries[index].path))
+            )
         }
         return Stored(blocks, skipped, stamps, sorted(unread))
 

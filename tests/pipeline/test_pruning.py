@@ -130,11 +130,11 @@ def overwritten(path, make_dicom):
     return "1.9.77"
 
 
-def truncated(path, make_dicom):
+def replaced(path, make_dicom):
     path.write_bytes(b"nothing that anybody could read")
 
 
-@pytest.mark.parametrize("change", [overwritten, truncated])
+@pytest.mark.parametrize("change", [overwritten, replaced])
 @pytest.mark.parametrize("later", [False, True])
 def test_an_instance_that_its_file_no_longer_holds_goes_now_or_with_a_later_prune(
     folder, state, convert, listed, make_dicom, change, later
@@ -148,6 +148,22 @@ def test_an_instance_that_its_file_no_longer_holds_goes_now_or_with_a_later_prun
     assert (result.pruned, result.gone) == (("1.2.1",), ())
     assert listed() == sorted({*ALL, *filter(None, [new])} - {"1.9.3"})
     assert convert(folder, state=state, prune=True).pruned == ()
+
+
+@pytest.mark.parametrize("size", [0, 200, 300])
+def test_a_file_that_was_cut_keeps_what_was_read_of_it(folder, state, convert, listed, size):
+    convert(folder, state=state)
+    path = folder / "p1" / "03"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:size])
+    for _ in range(2):
+        result = convert(folder, state=state, prune=True)
+        assert (result.exit_code, result.pruned) == (1, ())
+        assert listed() == ALL
+    path.write_bytes(whole)
+    assert convert(folder, state=state, prune=True).exit_code == 0
+    path.unlink()
+    assert convert(folder, state=state, prune=True).pruned == ("1.2.1",)
 
 
 def test_a_file_that_was_touched_or_moved_loses_nothing(folder, state, convert, listed):

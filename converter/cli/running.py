@@ -151,6 +151,11 @@ def _refuse(
     for option in ("report", "state"):
         if given.get(option) in ("", "-"):
             raise usage(f"--{option} names a file: {given[option]!r} is none.")
+    for option in ("modality", "study_uid", "include", "exclude"):
+        if "" in (given.get(option) or ()):
+            raise usage(f"--{option.replace('_', '-')} is empty: a variable that is not set?")
+    if not all(re.fullmatch(r"[0-9.]+", uid) for uid in given.get("study_uid") or ()):
+        raise usage("--study-uid takes a UID: digits and dots. It would let nothing through.")
     for option in ("output", "report", "state"):
         value = str(getattr(settings, option) or "")
         if "://" in value and not (option == "state" and is_url(value)):

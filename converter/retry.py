@@ -114,8 +114,16 @@ def _as_named(path: str) -> str:
 
 
 def _candidates(path: str, inputs: Sequence[str]) -> list[str]:
-    """Where a path of a report lies: it is relative to one of the inputs, the report does not say which."""
-    file = path.split("!/", 1)[0]
+    """Where a path of a report lies, of an archive's member the archive."""
+    file, mark, _ = path.rpartition("!/")
+    places = _places(path, inputs)
+    if not mark or any(map(os.path.lexists, places)):  # a folder's name may end with the mark
+        return places
+    return _candidates(file, inputs)
+
+
+def _places(file: str, inputs: Sequence[str]) -> list[str]:
+    """Where a file of a report lies: it is relative to one of the inputs, the report does not say which."""
     if os.path.isabs(file):  # noqa: PTH117  it came from a list
         return [_as_named(file)]
     places = []

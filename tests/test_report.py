@@ -256,6 +256,18 @@ def test_retry_finds_names_that_are_no_utf8(tmp_path):
     assert retried(tmp_path, run) == [folder]
 
 
+def test_retry_finds_what_lies_in_a_folder_named_as_an_archive_is_shown(tmp_path):
+    (tmp_path / "in!").mkdir()
+    (tmp_path / "in!" / "a.zip").touch()
+    (tmp_path / "in!" / "b.dcm").touch()
+    failed = [Skipped("in!/a.zip!/c!/d"), Skipped("in!/b.dcm"), Skipped("gone.zip!/d")]
+    expected = [f"{tmp_path}/{name}" for name in ("gone.zip", "in!/a.zip", "in!/b.dcm")]
+    run = Run(inputs=(str(tmp_path),), left_out=failed)
+    assert retried(tmp_path, run) == expected
+    run = Run(left_out=[Skipped(f"{tmp_path}/{item.path}") for item in failed])
+    assert retried(tmp_path, run) == expected
+
+
 def test_retry_of_a_list_of_paths(tmp_path):
     (tmp_path / "a.dcm").write_bytes(b"x")
     run = Run(left_out=[Skipped(str(tmp_path / "a.dcm"))])

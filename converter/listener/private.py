@@ -28,7 +28,7 @@ from converter.errors import ConfigurationError
 from converter.listener.hardened import HardenedSocket
 from converter.listener.policy import VERIFICATION, Context
 from converter.listener.stream import Stream
-from converter.listener.wire import PDU_HEADER, known_items
+from converter.listener.wire import PDU_HEADER, ProtocolError, known_items
 
 __all__ = [
     "Names",
@@ -172,7 +172,9 @@ def associate(
             ended()
 
     def serving(message: Any, context_id: int) -> None:
-        _serve(association, serve, message, context_id)
+        if not _serve(association, serve, message, context_id):
+            broken(ProtocolError("a response to nothing, or a request without what it needs"))
+            abort(association)
 
     def reading() -> None:
         try:
@@ -206,8 +208,11 @@ def _serve(
     serve: Callable[[Any, int], None],
     message: Any,
     context_id: int,
-) -> None:
-    """Serve what we offer; of the rest pynetdicom lets some go unanswered, or answers with a C-STORE-RSP."""
+) -> bool:
+    """Serve what we offer, and tell whether the association goes on.
+
+    Of the rest pynetdicom lets some go unanswered, or answers with a C-STORE-RSP.
+    """
     if isinstance(message, C_STORE | C_ECHO) and message.is_valid_request:
         serve(message, context_id)
     elif message.MessageIDBeingRespondedTo is None and not isinstance(message, C_STORE | C_ECHO):
@@ -215,10 +220,9 @@ def _serve(
         answer.MessageIDBeingRespondedTo = message.MessageID
         answer.Status = UNRECOGNIZED
         association.dimse.send_msg(answer, context_id)
-    elif not isinstance(
-        message, C_CANCEL
-    ):  # a response to nothing, or a request without what it needs
-        abort(association)
+    else:
+        return isinstance(message, C_CANCEL)
+    return True
 
 
 def requested(association: Association) -> bool:

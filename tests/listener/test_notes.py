@@ -217,6 +217,19 @@ def test_a_title_that_is_none_is_told_as_the_reason(both, lines):
     ]
 
 
+def test_a_response_to_nothing_is_logged_and_counted(both, lines):
+    with both() as running, Sender(running.port).associate() as sender:
+        answer = command(0x8001, data_set=False, sop_class=CT, sop_instance="1.2.3.4")
+        sender.send(pdu(pdv(1, answer, is_command=True)))
+        with pytest.raises(Gone):
+            sender.response()
+        running.until(lambda: running.counts()["dropped.broken-off"] == 1)
+    assert lines()[-1] == (
+        "association broke off, a response to nothing, or a request without what it needs: "
+        "127.0.0.1, AE title 'TESTER'"
+    )
+
+
 def test_an_association_that_breaks_the_protocol_is_logged_and_counted(both, lines):
     with both() as running:
         with Sender(running.port).associate() as sender:

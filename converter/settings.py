@@ -253,5 +253,5 @@ def parse_duration(text: str) -> float:
     """
     match = re.fullmatch(r"([0-9]{1,9})(ms|s|m|h|d)", text)
     if match is None:
-        raise ValueError(f"{text!r} is no duration; durations are written as 90s, 15m or 2h")
+        raise ValueError(f"{text!r} is no duration; durations are written as 90s, 15m, 2h or 90d")
     return int(match[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match[2]]

@@ -124,18 +124,19 @@ def _candidates(path: str, inputs: Sequence[str]) -> list[str]:
 
 def _places(file: str, inputs: Sequence[str]) -> list[str]:
     """Where a file of a report lies: it is relative to one of the inputs, the report does not say which."""
-    if os.path.isabs(file):  # noqa: PTH117  it came from a list
+    stores = [given for given in inputs if "://" in given and not given.startswith("file://")]
+    if any(HIDDEN in address for address in (file, *stores)):
+        raise ConfigurationError(
+            "--retry-from: a signed address is in no report; name the inputs again."
+        )
+    if "://" in file:  # it came from a list, as does the next
+        return [file]
+    if os.path.isabs(file):  # noqa: PTH117
         return [_as_named(file)]
+    if itself := [given for given in stores if given.rstrip("/").rpartition("/")[2] == file]:
+        return itself
     places = []
-    for given in inputs:
-        if "://" in given and not given.startswith("file://"):
-            if HIDDEN in given:
-                raise ConfigurationError(
-                    "--retry-from: a signed address is in no report; name the inputs again."
-                )
-            one = given.rstrip("/").rpartition("/")[2] == file
-            return [given if one else f"{given.rstrip('/')}/{file}"]
-    for given in map(_as_named, inputs):
+    for given in map(_as_named, (given for given in inputs if given not in stores)):
         # a DICOMDIR stands for its folder
         folder = os.path.dirname(given) if os.path.basename(given).upper() == "DICOMDIR" else given  # noqa: PTH119, PTH120
         if os.path.basename(given) == file and not os.path.isdir(given):  # noqa: PTH112, PTH119
@@ -143,4 +144,6 @@ def _places(file: str, inputs: Sequence[str]) -> list[str]:
         else:
             places.append(_as_named(os.path.join(folder, file)))  # noqa: PTH118
     there = [place for place in places if os.path.lexists(place)]
+    if not there and stores:  # which are not asked now: all of them where it may lie in several
+        return stores if stores[1:] else [f"{stores[0].rstrip('/')}/{file}"]
     return there or places[:1]  # one that has gone is named by the error of the next run

@@ -268,6 +268,31 @@ def test_retry_finds_what_lies_in_a_folder_named_as_an_archive_is_shown(tmp_path
     assert retried(tmp_path, run) == expected
 
 
+@pytest.mark.parametrize(
+    ("inputs", "failed", "expected"),
+    [
+        ((), ["s3://b/x", "s3://b/a.zip!/m"], ["s3://b/a.zip", "s3://b/x"]),
+        (("s3://b/p/",), ["x", "a.zip!/m"], ["s3://b/p/a.zip", "s3://b/p/x"]),
+        (("http://h/1", "http://h/2.zip"), ["2.zip!/m"], ["http://h/2.zip"]),
+        (("s3://a", "s3://b"), ["x"], ["s3://a", "s3://b"]),
+    ],
+)
+def test_retry_of_objects_in_a_store(tmp_path, inputs, failed, expected):
+    run = Run(inputs=inputs, left_out=[Skipped(name) for name in failed])
+    assert retried(tmp_path, run) == expected
+
+
+def test_retry_of_paths_beside_a_store(tmp_path):
+    (tmp_path / "x").touch()
+    run = Run(inputs=(str(tmp_path), "s3://b"), left_out=[Skipped("x"), Skipped("y")])
+    assert retried(tmp_path, run) == [str(tmp_path / "x"), "s3://b/y"]
+
+
+def test_retry_of_a_signed_address_of_a_list_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="signed"):
+        retried(tmp_path, Run(left_out=[Skipped("https://h/x?hidden-00")]))
+
+
 def test_retry_of_a_list_of_paths(tmp_path):
     (tmp_path / "a.dcm").write_bytes(b"x")
     run = Run(left_out=[Skipped(str(tmp_path / "a.dcm"))])
